@@ -1,0 +1,44 @@
+"""The HTTP application: what it answers, not how it is served."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from fastapi import FastAPI, Response
+
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether the daemon is alive and gets on, whether it can take work, and a word about each part."""
+
+    healthy: bool
+    ready: bool
+    status: str
+    parts: dict[str, str]
+
+
+def create_app(*, health: Callable[[], Health], exposition: Callable[[], bytes]) -> FastAPI:
+    """The application over two questions that `wiring` answers."""
+    app = FastAPI(title="vectord", docs_url="/docs", redoc_url=None)
+
+    @app.get("/health")
+    def get_health(response: Response) -> dict[str, object]:
+        """200 while every stage runs and gets on; 503 with the reason otherwise."""
+        now = health()
+        response.status_code = 200 if now.healthy else 503
+        return asdict(now)
+
+    @app.get("/ready")
+    def get_ready(response: Response) -> dict[str, object]:
+        """200 when the model is warm and the daemon takes work."""
+        now = health()
+        response.status_code = 200 if now.ready else 503
+        return {"ready": now.ready, "status": now.status}
+
+    @app.get("/metrics")
+    def get_metrics() -> Response:
+        """The metrics in Prometheus' text format."""
+        return Response(exposition(), media_type=EXPOSITION)
+
+    return app

@@ -1,0 +1,52 @@
+"""uvicorn on a thread of the daemon."""
+
+import socket
+from threading import Thread
+
+import uvicorn
+from fastapi import FastAPI
+
+from daemon.errors import ConfigurationError
+
+STOP_SECONDS = 5.0
+
+
+class HttpServer:
+    """Serves an application until stopped. The port is bound at once, so that a port in use is a clear error."""
+
+    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+        self._socket = _bind(host, port)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(STOP_SECONDS), lifespan="off"
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="vectord-http", daemon=True
+        )
+
+    @property
+    def address(self) -> str:
+        """Where it listens: with port 0 the system has chosen one."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS + 1)
+        self._socket.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise ConfigurationError(f"http.host, http.port: cannot listen on {host}:{port}: {error.strerror}") from error
+    return made

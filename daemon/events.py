@@ -1,0 +1,46 @@
+"""What happens in the daemon, as frozen events: `telemetry` turns each into a log line and a metric.
+
+A stage is handed an `Emit` and knows nothing of logs or Prometheus.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from daemon.records import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked:
+    """A stage did `items` items in `seconds`."""
+
+    stage: str
+    items: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What became of a claim, as written; `seconds` since its job was made, where that is known."""
+
+    outcome: Outcome
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overtaken:
+    """Claims whose outcome was refused: the image had changed, gone, or been taken over meanwhile."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hindered:
+    """A stage met a fault that is nobody's image's, and pauses for `pause` seconds before it goes on."""
+
+    stage: str
+    error: Exception
+    pause: float
+
+
+Event = Worked | Settled | Overtaken | Hindered
+Emit = Callable[[Event], None]

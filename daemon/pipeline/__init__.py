@@ -1,0 +1,15 @@
+"""The way of the data, one stage per file.
+
+    wake ─ claim ─ load (fetch → decode → resize) ─ batch ─ embed ─ store
+
+`claim`   leases due jobs, as many as there is room for, whenever someone wakes it or a job comes due.
+`load`    hands them to the loaders and passes on what comes back: pixels, or a failure.
+`batch`   decides when the images that wait are enough, or have waited enough. Pure.
+`embed`   copies a batch out of shared memory, runs the model over it, and refuses vectors that are not finite.
+`store`   decides what becomes of each claim, and writes it. The only writer.
+`runner`  starts them from the end to the front and stops them from the front to the end.
+
+`inflight` holds the claims between claim and store. It bounds them, which is the backpressure: a slow stage fills it,
+and then nothing more is claimed. A failure is a value that goes straight to store; an exception that leaves a stage is
+a defect, and ends the daemon.
+"""

@@ -1,0 +1,114 @@
+"""claim: leases due jobs, as many as there is room for."""
+
+from collections.abc import Callable
+from threading import Condition
+from typing import Protocol
+
+from daemon.clock import Clock
+from daemon.errors import VectordError
+from daemon.events import Emit, Hindered, Worked
+from daemon.pipeline.inflight import Inflight
+from daemon.policy import Pause
+from daemon.records import Claim
+
+STAGE = "claim"
+
+
+class Queue(Protocol):
+    """Where jobs come from: `db.jobs.JobQueue`."""
+
+    def claim(self, limit: int) -> list[Claim]: ...
+    def seconds_until_due(self) -> float | None: ...
+
+
+class ClaimStage:
+    """Claims when woken, when a job comes due, and every `poll_seconds` in case nobody called.
+
+    A claim that came back full means that there is more, so it goes on while there is room. Nothing is claimed
+    for the sake of a job or two: it waits until a quarter of the room is free, unless the queue had run dry.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        inflight: Inflight,
+        submit: Callable[[Claim], None],
+        *,
+        poll_seconds: float,
+        clock: Clock,
+        emit: Emit,
+    ) -> None:
+        self._queue = queue
+        self._inflight = inflight
+        self._submit = submit
+        self._poll_seconds = poll_seconds
+        self._clock = clock
+        self._emit = emit
+        self._pause = Pause()
+        self._changed = Condition()
+        self._look = True
+        self._look_at = 0.0
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Look now: there may be work. Costs nothing when there is none, and many calls cost as much as one."""
+        with self._changed:
+            self._look = True
+            self._changed.notify()
+
+    def room_changed(self) -> None:
+        """Some claim was finished, so there may be room for others."""
+        with self._changed:
+            self._changed.notify()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Claims until stopped. Runs on a thread of its own."""
+        while self._wait():
+            try:
+                self._claim()
+                self._pause.reset()
+            except VectordError as error:
+                self._hindered(error)
+
+    def _wait(self) -> bool:
+        """Waits until there is a reason to look and room for what is found. False when stopped."""
+        with self._changed:
+            while not self._stopping:
+                until = self._look_at - self._clock.monotonic()
+                if (self._look or until <= 0) and self._inflight.room >= self._least_room():
+                    self._look = False
+                    return True
+                self._changed.wait(None if self._look or until <= 0 else until)
+            return False
+
+    def _least_room(self) -> int:
+        return max(1, self._inflight.limit // 4)
+
+    def _claim(self) -> None:
+        room, began = self._inflight.room, self._clock.monotonic()
+        claims = self._queue.claim(room)
+        self._inflight.add(claims)
+        for claim in claims:
+            self._submit(claim)
+        self._emit(Worked(stage=STAGE, items=len(claims), seconds=self._clock.monotonic() - began))
+        if len(claims) == room:
+            self.wake()
+        else:
+            self._sleep(self._queue.seconds_until_due())
+
+    def _sleep(self, until_due: float | None) -> None:
+        wait = self._poll_seconds if until_due is None else min(until_due, self._poll_seconds)
+        self._look_at = self._clock.monotonic() + wait
+
+    def _hindered(self, error: VectordError) -> None:
+        pause = self._pause.next()
+        self._emit(Hindered(stage=STAGE, error=error, pause=pause))
+        with self._changed:
+            self._look_at = self._clock.monotonic() + pause
+            # A wake during the fault must not turn the pause into hammering.
+            self._changed.wait_for(lambda: self._stopping, pause)

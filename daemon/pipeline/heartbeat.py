@@ -1,0 +1,43 @@
+"""Renews the leases of what is in flight, so that a slow daemon keeps its claims and a dead one loses them."""
+
+from collections.abc import Sequence
+from threading import Event
+from typing import Protocol
+
+from daemon.errors import VectordError
+from daemon.events import Emit, Hindered
+from daemon.pipeline.inflight import Inflight
+from daemon.records import Claim
+
+STAGE = "heartbeat"
+BEATS_PER_LEASE = 3
+"""Two beats may be lost before a lease is."""
+
+
+class Leases(Protocol):
+    """Whose leases they are: `db.jobs.JobQueue`."""
+
+    def renew(self, claims: Sequence[Claim]) -> int: ...
+
+
+class Heartbeat:
+    """Beats three times a lease. Also without claims: the row in `worker` says that this daemon is alive."""
+
+    def __init__(self, leases: Leases, inflight: Inflight, *, lease_seconds: float, emit: Emit) -> None:
+        self._leases = leases
+        self._inflight = inflight
+        self._seconds = lease_seconds / BEATS_PER_LEASE
+        self._emit = emit
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Beats until stopped. Runs on a thread of its own."""
+        while not self._stopped.is_set():
+            try:
+                self._leases.renew(self._inflight.claims())
+            except VectordError as error:
+                self._emit(Hindered(stage=STAGE, error=error, pause=self._seconds))
+            self._stopped.wait(self._seconds)

@@ -1,0 +1,100 @@
+"""Starts the stages from the end of the pipeline to its front, and stops them from the front to the end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Thread
+from typing import Protocol
+
+from daemon.clock import Clock
+from daemon.pipeline.channel import Channel
+from daemon.pipeline.claim import ClaimStage
+from daemon.pipeline.embed import EmbedStage
+from daemon.pipeline.heartbeat import Heartbeat
+from daemon.pipeline.inflight import Inflight
+from daemon.pipeline.store import StoreStage
+from daemon.records import Claim, Loaded, Released, Result
+
+
+class Loaders(Protocol):
+    """The loader processes, as far as starting and stopping goes: `loader.pool.LoaderPool`."""
+
+    def start(self) -> None: ...
+    def drain(self, timeout: float) -> list[Claim]: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """One pipeline's parts, made by `wiring`."""
+
+    claim: ClaimStage
+    loaders: Loaders
+    embed: EmbedStage
+    store: StoreStage
+    heartbeat: Heartbeat
+    inflight: Inflight
+    loaded: Channel[Loaded]
+    results: Channel[Result]
+
+
+class Runner:
+    """Runs the stages on their threads. An exception that leaves one is a defect: `on_failure` hears of it."""
+
+    def __init__(self, stages: Stages, *, clock: Clock, on_failure: Callable[[BaseException], None]) -> None:
+        self._stages = stages
+        self._clock = clock
+        self._on_failure = on_failure
+        self._threads: dict[str, Thread] = {}
+
+    def start(self) -> None:
+        """From the end to the front, so that nothing arrives where nobody takes it."""
+        stages = self._stages
+        self._run("store", stages.store.run)
+        self._run("embed", stages.embed.run)
+        stages.loaders.start()
+        self._run("heartbeat", stages.heartbeat.run)
+        self._run("claim", stages.claim.run)
+
+    def stop(self, timeout: float) -> bool:
+        """Drains within `timeout` seconds; what is not finished by then is released. True when all of it was written.
+
+        The order, and why: no more claims; what the loaders have in hand may end, within half the time, and the rest
+        goes back; embed and store then end by themselves when their channels are closed and empty; the heartbeat goes
+        on until the last outcome is written, since a lease must not run out while it waits.
+        """
+        deadline = self._clock.monotonic() + timeout
+        stages = self._stages
+        stages.claim.stop()
+        self._join("claim", deadline)
+        for claim in stages.loaders.drain(timeout / 2):
+            stages.results.put(Released(claim=claim))
+        stages.loaded.close()
+        stages.embed.hurry()
+        self._join("embed", deadline)
+        stages.results.close()
+        self._join("store", deadline)
+        stages.store.give_up()
+        self._join("store", deadline + 1.0)
+        stages.heartbeat.stop()
+        self._join("heartbeat", deadline + 1.0)
+        stages.loaders.close()
+        return len(stages.inflight) == 0
+
+    def alive(self) -> bool:
+        """Whether every stage's thread runs."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads.values())
+
+    def _run(self, name: str, target: Callable[[], None]) -> None:
+        thread = Thread(target=self._guarded, args=(target,), name=f"vectord-{name}", daemon=True)
+        self._threads[name] = thread
+        thread.start()
+
+    def _guarded(self, target: Callable[[], None]) -> None:
+        try:
+            target()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the daemon must not go on without a stage
+            self._on_failure(error)
+
+    def _join(self, name: str, deadline: float) -> None:
+        if name in self._threads:
+            self._threads[name].join(max(0.0, deadline - self._clock.monotonic()))

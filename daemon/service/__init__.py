@@ -1,0 +1,1 @@
+"""The daemon's dealings with the system that runs it: signals, and systemd's notifications."""

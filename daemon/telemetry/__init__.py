@@ -1,0 +1,1 @@
+"""What operators see: events become log lines (`logs`) and metrics (`metrics`)."""

@@ -1,0 +1,95 @@
+"""Log lines: structlog events, JSON under systemd and coloured on a terminal, one outcome line per image."""
+
+import logging
+import sys
+from functools import singledispatchmethod
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from daemon.events import Event, Hindered, Overtaken, Settled, Worked
+from daemon.records import Dead, Released, Retry, Stored
+from daemon.redact import redact
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(*, level: str, form: str, stream: TextIO | None = None) -> None:
+    """Sets structlog up for the process, and the standard library's loggers (uvicorn, APScheduler) to follow it.
+
+    `form` is "json", "console", or "auto": the console on a terminal.
+    """
+    out = stream or sys.stderr
+    pretty = form == "console" or (form == "auto" and out.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _redacted,
+    ]
+    last: Processor = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty()) if pretty else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
+
+
+def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+class EventLog:
+    """Writes a line per event that someone would want to read."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("vectord")
+
+    @singledispatchmethod
+    def __call__(self, event: Event) -> None:
+        raise TypeError(f"no log line for {type(event).__name__}")
+
+    @__call__.register
+    def _(self, event: Worked) -> None:
+        self._log.debug("stage.worked", stage=event.stage, items=event.items, seconds=round(event.seconds, 4))
+
+    @__call__.register
+    def _(self, event: Settled) -> None:
+        line: dict[str, Any] = {"image_id": str(event.outcome.claim.image_id), "attempt": event.outcome.claim.attempt}
+        match event.outcome:
+            case Stored():
+                self._log.debug("image.settled", status="stored", **line, seconds=event.seconds)
+            case Released():
+                self._log.debug("image.settled", status="released", **line)
+            case Retry() as retry:
+                line |= {"stage": retry.stage, "reason": str(retry.reason), "detail": retry.detail}
+                self._log.info("image.settled", status="retry", **line, delay=round(retry.delay, 1))
+            case Dead() as dead:
+                line |= {"stage": dead.stage, "reason": str(dead.reason), "detail": dead.detail}
+                self._log.info("image.settled", status="dead", **line)
+
+    @__call__.register
+    def _(self, event: Overtaken) -> None:
+        self._log.info("store.overtaken", count=event.count)
+
+    @__call__.register
+    def _(self, event: Hindered) -> None:
+        self._log.warning(
+            "stage.hindered",
+            stage=event.stage,
+            error=str(event.error),
+            kind=type(event.error).__name__,
+            pause=round(event.pause, 1),
+        )

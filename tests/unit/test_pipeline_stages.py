@@ -1,0 +1,457 @@
+"""claim, embed, store, heartbeat and runner, each with the parts around it played by a few lines."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Condition, Event, Thread
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from daemon.clock import SystemClock
+from daemon.errors import DatabaseUnavailableError, EngineError, EngineMemoryError, Reason
+from daemon.events import Event as Happening
+from daemon.events import Hindered, Overtaken, Settled, Worked
+from daemon.pipeline.batch import Batcher
+from daemon.pipeline.channel import Channel
+from daemon.pipeline.claim import ClaimStage
+from daemon.pipeline.embed import EmbedStage
+from daemon.pipeline.heartbeat import Heartbeat
+from daemon.pipeline.inflight import Inflight
+from daemon.pipeline.load import LoadStage
+from daemon.pipeline.runner import Runner, Stages
+from daemon.pipeline.store import StoreStage
+from daemon.policy import Pause, RetryPolicy
+from daemon.records import (
+    Claim,
+    Dead,
+    Embedded,
+    Failure,
+    Loaded,
+    Outcome,
+    Pixels,
+    Released,
+    Result,
+    Retry,
+    Stored,
+    Vectors,
+)
+
+DEADLINE = 10.0
+
+
+def make_claim(number: int = 1, **changes: object) -> Claim:
+    return Claim(image_id=number, revision=1, token=uuid4(), location=f"http://x/{number}", **changes)  # type: ignore[arg-type]
+
+
+def make_loaded(number: int) -> Loaded:
+    return Loaded(claim=make_claim(number), pixels=np.full((2, 2, 3), number, np.uint8), slot=number)
+
+
+class Heard:
+    """Collects what is emitted, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.events: list[Happening] = []
+        self._changed = Condition()
+
+    def __call__(self, event: Happening) -> None:
+        with self._changed:
+            self.events.append(event)
+            self._changed.notify_all()
+
+    def wait(self, enough: Callable[[list[Happening]], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: enough(self.events), DEADLINE), self.events
+
+    def of(self, kind: type[Happening]) -> list[Happening]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@contextmanager
+def running(target: Callable[[], None], stop: Callable[[], None]) -> Iterator[Thread]:
+    thread = Thread(target=target, daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        stop()
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+
+
+@dataclass
+class FakeQueue:
+    """Jobs that are due, and when more will be."""
+
+    due: list[Claim] = field(default_factory=list)
+    next_due: float | None = None
+    errors: list[Exception] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
+
+    def claim(self, limit: int) -> list[Claim]:
+        self.asked.append(limit)
+        if self.errors:
+            raise self.errors.pop(0)
+        taken, self.due = self.due[:limit], self.due[limit:]
+        return taken
+
+    def seconds_until_due(self) -> float | None:
+        return self.next_due
+
+
+class Submitted:
+    """Where claims go, and lets a test wait for a number of them."""
+
+    def __init__(self) -> None:
+        self.claims: list[Claim] = []
+        self._changed = Condition()
+
+    def __call__(self, claim: Claim) -> None:
+        with self._changed:
+            self.claims.append(claim)
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.claims) >= count, DEADLINE), len(self.claims)
+
+
+def claim_stage(
+    queue: FakeQueue, inflight: Inflight, submit: Submitted, heard: Heard, poll: float = 60.0
+) -> ClaimStage:
+    return ClaimStage(queue, inflight, submit, poll_seconds=poll, clock=SystemClock(), emit=heard)
+
+
+def test_claims_no_more_than_there_is_room_for_and_goes_on_when_there_is() -> None:
+    queue, inflight, submitted = FakeQueue([make_claim(n) for n in range(10)]), Inflight(4), Submitted()
+    stage = claim_stage(queue, inflight, submitted, Heard())
+    with running(stage.run, stage.stop):
+        submitted.wait(4)
+        assert len(inflight) == 4
+        inflight.remove(submitted.claims[:4])
+        stage.room_changed()
+        submitted.wait(8)
+        inflight.remove(submitted.claims)
+        stage.room_changed()
+        submitted.wait(10)
+    assert [claim.image_id for claim in submitted.claims] == list(range(10))
+    assert max(queue.asked) == 4
+
+
+def test_a_wake_makes_it_look_at_once() -> None:
+    queue, submitted, heard = FakeQueue(), Submitted(), Heard()
+    stage = claim_stage(queue, Inflight(4), submitted, heard)
+    with running(stage.run, stage.stop):
+        heard.wait(lambda events: len(events) == 1)
+        queue.due.append(make_claim(1))
+        stage.wake()
+        submitted.wait(1)
+
+
+def test_it_looks_again_when_the_next_job_comes_due_without_being_woken() -> None:
+    queue, submitted, heard = FakeQueue(next_due=0.02), Submitted(), Heard()
+    stage = claim_stage(queue, Inflight(4), submitted, heard)
+    with running(stage.run, stage.stop):
+        heard.wait(lambda events: len(events) >= 3)
+
+
+def test_room_for_others_is_no_reason_to_ask_a_queue_that_ran_dry() -> None:
+    queue, inflight, submitted, heard = FakeQueue([make_claim(1)]), Inflight(4), Submitted(), Heard()
+    stage = claim_stage(queue, inflight, submitted, heard)
+    with running(stage.run, stage.stop):
+        submitted.wait(1)
+        heard.wait(lambda events: len(events) == 1)
+        inflight.remove(submitted.claims)
+        stage.room_changed()
+        stage.room_changed()
+    assert queue.asked == [4]
+
+
+def test_a_database_that_is_away_makes_it_pause_and_try_again() -> None:
+    gone = DatabaseUnavailableError("away")
+    queue, submitted, heard = FakeQueue([make_claim(1)], errors=[gone]), Submitted(), Heard()
+    stage = claim_stage(queue, Inflight(4), submitted, heard)
+    with running(stage.run, stage.stop):
+        submitted.wait(1)
+    assert heard.of(Hindered) == [Hindered(stage="claim", error=gone, pause=Pause.SHORTEST)]
+
+
+class FakeEngine:
+    """The mean of each picture as a vector of two; or the errors it is given, first."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.sizes: list[int] = []
+
+    def embed(self, pixels: Pixels) -> Vectors:
+        self.sizes.append(len(pixels))
+        if self.errors:
+            raise self.errors.pop(0)
+        means = pixels.mean(axis=(1, 2, 3)).astype(np.float32)
+        return np.stack([means, np.where(means == 13, np.nan, means)], axis=1).astype(np.float32)
+
+
+def embed_all(engine: FakeEngine, items: Sequence[Loaded], heard: Heard) -> tuple[list[Result], list[int]]:
+    loaded: Channel[Loaded] = Channel()
+    results: Channel[Result] = Channel()
+    released: list[int] = []
+    batcher: Batcher[Loaded] = Batcher(sizes=(1, 2, 4), wait_seconds=0.0)
+    stage = EmbedStage(engine, batcher, loaded, results, released.append, clock=SystemClock(), emit=heard)
+    for item in items:
+        loaded.put(item)
+    loaded.close()
+    stage.hurry()
+    stage.run()
+    return results.take(100, 0), released
+
+
+def test_embed_gives_each_claim_its_own_vector_and_each_slot_back() -> None:
+    engine, items = FakeEngine(), [make_loaded(n) for n in range(7)]
+    results, released = embed_all(engine, items, Heard())
+    assert [(r.claim, r.vector[0]) for r in results if isinstance(r, Embedded)] == [(i.claim, i.slot) for i in items]
+    assert released == [item.slot for item in items]
+    assert engine.sizes == [4, 3]
+
+
+def test_a_vector_that_is_not_finite_fails_alone() -> None:
+    results, _ = embed_all(FakeEngine(), [make_loaded(n) for n in (12, 13, 14)], Heard())
+    failures = [result for result in results if isinstance(result, Failure)]
+    assert [(one.claim.image_id, one.reason) for one in failures] == [(13, Reason.VECTOR_NOT_FINITE)]
+    assert len(results) == 3
+
+
+def test_an_engine_that_fails_charges_nobody_and_is_tried_again() -> None:
+    heard = Heard()
+    results, released = embed_all(FakeEngine(EngineError("device lost")), [make_loaded(n) for n in range(5)], heard)
+    failed = [result for result in results if isinstance(result, Failure)]
+    assert {one.reason for one in failed} == {Reason.ENGINE_FAILED}
+    assert len(failed) == 4
+    assert sum(isinstance(result, Embedded) for result in results) == 1
+    assert sorted(released) == list(range(5))
+    assert len(heard.of(Hindered)) == 1
+
+
+def test_an_engine_without_memory_for_one_image_ends_the_stage_with_nothing_lost() -> None:
+    heard = Heard()
+    with pytest.raises(EngineMemoryError):
+        embed_all(FakeEngine(EngineMemoryError("full")), [make_loaded(1)], heard)
+
+
+@dataclass
+class FakeWritten:
+    overtaken: Sequence[Claim] = ()
+
+
+class FakeWriter:
+    """Remembers what was written; fails first with the errors it is given."""
+
+    def __init__(self, *errors: Exception, overtaken: Sequence[Claim] = ()) -> None:
+        self.errors = list(errors)
+        self.overtaken = overtaken
+        self.written: list[Outcome] = []
+
+    def write(self, outcomes: Sequence[Outcome]) -> FakeWritten:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.written.extend(outcomes)
+        return FakeWritten(self.overtaken)
+
+
+def store_all(writer: FakeWriter, results: Sequence[Result], inflight: Inflight, heard: Heard) -> StoreStage:
+    channel: Channel[Result] = Channel()
+    inflight.add(result.claim for result in results)
+    for result in results:
+        channel.put(result)
+    channel.close()
+    policy = RetryPolicy(max_attempts=3, base_seconds=5)
+    stage = StoreStage(writer, inflight, channel, policy, lambda: None, clock=SystemClock(), emit=heard)
+    stage.run()
+    return stage
+
+
+def test_store_decides_and_writes_each_result_and_empties_the_flight() -> None:
+    vector = np.ones(2, np.float32)
+    made = datetime.now(UTC) - timedelta(seconds=3)
+    results: list[Result] = [
+        Embedded(claim=make_claim(1, enqueued_at=made), vector=vector),
+        Failure(claim=make_claim(2), stage="load", reason=Reason.NOT_FOUND, detail="404"),
+        Failure(claim=make_claim(3), stage="load", reason=Reason.READ_TIMEOUT),
+        Failure(claim=make_claim(4, attempt=3), stage="load", reason=Reason.READ_TIMEOUT),
+        Released(claim=make_claim(5)),
+    ]
+    writer, inflight, heard = FakeWriter(), Inflight(10), Heard()
+    store_all(writer, results, inflight, heard)
+    assert [type(outcome) for outcome in writer.written] == [Stored, Dead, Retry, Dead, Released]
+    assert len(inflight) == 0
+    ages = [event.seconds for event in heard.events if isinstance(event, Settled)]
+    assert ages[0] == pytest.approx(3, abs=1)
+    assert ages[1:] == [None] * 4
+
+
+def test_store_keeps_what_it_has_while_the_database_is_away() -> None:
+    writer, heard = FakeWriter(DatabaseUnavailableError("away"), DatabaseUnavailableError("away")), Heard()
+    store_all(writer, [Embedded(claim=make_claim(1), vector=np.ones(2, np.float32))], Inflight(1), heard)
+    assert len(writer.written) == 1
+    assert [event.pause for event in heard.events if isinstance(event, Hindered)] == [0.2, 0.4]
+
+
+def test_an_overtaken_claim_is_counted_and_not_told_as_stored() -> None:
+    first, second = make_claim(1), make_claim(1)
+    heard = Heard()
+    results = [Embedded(claim=claim, vector=np.ones(2, np.float32)) for claim in (first, second)]
+    store_all(FakeWriter(overtaken=[first]), results, Inflight(5), heard)
+    assert [event.outcome.claim for event in heard.events if isinstance(event, Settled)] == [second]
+    assert heard.of(Overtaken) == [Overtaken(count=1)]
+
+
+def test_a_store_that_gives_up_ends_though_the_database_is_away() -> None:
+    channel: Channel[Result] = Channel()
+    channel.put(Released(claim=make_claim(1)))
+    writer = FakeWriter(*[DatabaseUnavailableError("away")] * 1000)
+    stage = StoreStage(writer, Inflight(1), channel, RetryPolicy(), lambda: None, clock=SystemClock(), emit=Heard())
+
+    def stop() -> None:
+        channel.close()
+        stage.give_up()
+
+    with running(stage.run, stop):
+        pass
+    assert writer.written == []
+
+
+def test_the_heartbeat_renews_what_is_in_flight_three_times_a_lease() -> None:
+    renewed: list[list[Claim]] = []
+    twice = Event()
+
+    class Leases:
+        def renew(self, claims: Sequence[Claim]) -> int:
+            renewed.append(list(claims))
+            if len(renewed) == 1:
+                raise DatabaseUnavailableError("away")
+            twice.set()
+            return len(claims)
+
+    inflight, heard, claim = Inflight(4), Heard(), make_claim(1)
+    inflight.add([claim])
+    beat = Heartbeat(Leases(), inflight, lease_seconds=0.03, emit=heard)
+    with running(beat.run, beat.stop):
+        assert twice.wait(DEADLINE)
+    assert renewed[0] == [claim]
+    assert len(heard.of(Hindered)) == 1
+
+
+class FakeLoaders:
+    """Loads at once whatever it is handed, until it is told to keep it."""
+
+    def __init__(self, load: LoadStage) -> None:
+        self.load = load
+        self.keep = False
+        self.kept: list[Claim] = []
+        self.closed = False
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    def submit(self, claim: Claim) -> None:
+        if self.keep:
+            self.kept.append(claim)
+        elif isinstance(claim.image_id, int) and claim.image_id % 5 == 4:
+            self.load.deliver(Failure(claim=claim, stage="load", reason=Reason.NOT_FOUND))
+        else:
+            self.load.deliver(Loaded(claim=claim, pixels=np.zeros((2, 2, 3), np.uint8), slot=0))
+
+    def drain(self, timeout: float) -> list[Claim]:
+        return self.kept
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Leases:
+    def renew(self, claims: Sequence[Claim]) -> int:
+        return len(claims)
+
+
+@dataclass
+class Pipeline:
+    queue: FakeQueue
+    writer: FakeWriter
+    loaders: FakeLoaders
+    runner: Runner
+    heard: Heard
+    failures: list[BaseException]
+    inflight: Inflight
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    heard, clock, inflight = Heard(), SystemClock(), Inflight(8)
+    loaded: Channel[Loaded] = Channel()
+    results: Channel[Result] = Channel()
+    loaders = FakeLoaders(LoadStage(loaded, results))
+    queue, writer, engine, failures = FakeQueue(), FakeWriter(), FakeEngine(), list[BaseException]()
+    claim = ClaimStage(queue, inflight, loaders.submit, poll_seconds=0.02, clock=clock, emit=heard)
+    batcher: Batcher[Loaded] = Batcher(sizes=(1, 2, 4), wait_seconds=0.001)
+    stages = Stages(
+        claim=claim,
+        loaders=loaders,
+        embed=EmbedStage(engine, batcher, loaded, results, lambda slot: None, clock=clock, emit=heard),
+        store=StoreStage(writer, inflight, results, RetryPolicy(), claim.room_changed, clock=clock, emit=heard),
+        heartbeat=Heartbeat(Leases(), inflight, lease_seconds=60, emit=heard),
+        inflight=inflight,
+        loaded=loaded,
+        results=results,
+    )
+    runner = Runner(stages, clock=clock, on_failure=failures.append)
+    return Pipeline(queue, writer, loaders, runner, heard, failures, inflight)
+
+
+def settled(count: int) -> Callable[[list[Happening]], bool]:
+    return lambda events: sum(isinstance(event, Settled) for event in events) >= count
+
+
+def test_the_whole_line_settles_every_claim_once(pipeline: Pipeline) -> None:
+    pipeline.queue.due = [make_claim(n) for n in range(50)]
+    pipeline.runner.start()
+    pipeline.heard.wait(settled(50))
+    assert pipeline.runner.alive()
+    assert pipeline.runner.stop(DEADLINE)
+    assert sorted(str(outcome.claim.image_id) for outcome in pipeline.writer.written) == sorted(map(str, range(50)))
+    assert sum(isinstance(outcome, Dead) for outcome in pipeline.writer.written) == 10
+    assert pipeline.loaders.closed
+    assert pipeline.failures == []
+    assert (
+        sum(event.items for event in pipeline.heard.events if isinstance(event, Worked) and event.stage == "store")
+        == 50
+    )
+
+
+def test_stopping_releases_what_the_loaders_could_not_finish(pipeline: Pipeline) -> None:
+    pipeline.loaders.keep = True
+    pipeline.queue.due = [make_claim(n) for n in range(3)]
+    pipeline.runner.start()
+    pipeline.heard.wait(lambda events: any(isinstance(e, Worked) and e.items == 3 for e in events))
+    assert pipeline.runner.stop(DEADLINE)
+    assert [type(outcome) for outcome in pipeline.writer.written] == [Released] * 3
+    assert len(pipeline.inflight) == 0
+
+
+def test_stopping_ends_in_time_though_the_database_is_away(pipeline: Pipeline) -> None:
+    pipeline.writer.errors = [DatabaseUnavailableError("away")] * 10_000
+    pipeline.queue.due = [make_claim(n) for n in range(3)]
+    pipeline.runner.start()
+    pipeline.heard.wait(lambda events: any(isinstance(e, Hindered) and e.stage == "store" for e in events))
+    assert not pipeline.runner.stop(0.5)
+    assert pipeline.writer.written == []
+
+
+def test_a_defect_in_a_stage_is_heard_of(pipeline: Pipeline) -> None:
+    pipeline.queue.errors = [ZeroDivisionError("a defect")]
+    pipeline.runner.start()
+    pipeline.heard.wait(lambda events: True)
+    pipeline.runner.stop(DEADLINE)
+    assert [type(error) for error in pipeline.failures] == [ZeroDivisionError]
+    assert not pipeline.runner.alive()
