@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from daemon.errors import ConfigurationError
 
 STOP_SECONDS = 5.0
+BACKLOG = 2048
+"""uvicorn's own default."""
 
 
 class HttpServer:
@@ -46,6 +48,8 @@ def _bind(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
+        # From here on, who connects waits until the application is there.
+        made.listen(BACKLOG)
     except OSError as error:
         made.close()
         raise ConfigurationError(f"http.host, http.port: cannot listen on {host}:{port}: {error.strerror}") from error

@@ -1,0 +1,141 @@
+"""logs and metrics: what each event becomes, and what never shows."""
+
+import io
+import json
+import subprocess
+import sys
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import structlog
+
+from daemon.errors import DatabaseUnavailableError, Reason
+from daemon.events import Event, Hindered, Overtaken, Settled, Worked
+from daemon.records import Claim, Dead, Released, Retry, Stored
+from daemon.redact import redact
+from daemon.telemetry import logs
+from daemon.telemetry.logs import EventLog
+from daemon.telemetry.metrics import Metrics
+
+CLAIM = Claim(image_id=7, revision=1, token=uuid4(), location="http://x/7", attempt=2)
+GONE = DatabaseUnavailableError("no connection to postgresql://bob:hunter2@db/x")
+EVENTS: dict[str, Event] = {
+    "worked": Worked(stage="embed", items=8, seconds=0.5),
+    "stored": Settled(outcome=Stored(claim=CLAIM, vector=np.ones(2, np.float32)), seconds=1.5),
+    "released": Settled(outcome=Released(claim=CLAIM), seconds=None),
+    "dead": Settled(
+        outcome=Dead(claim=CLAIM, stage="load", reason=Reason.NOT_FOUND, detail="404 for http://u:p@x/7"), seconds=1.0
+    ),
+    "retry": Settled(
+        outcome=Retry(claim=CLAIM, stage="load", reason=Reason.READ_TIMEOUT, detail="", delay=5.04, charged=True),
+        seconds=1.0,
+    ),
+    "overtaken": Overtaken(count=3),
+    "hindered": Hindered(stage="store", error=GONE, pause=0.2),
+}
+
+
+def lines(level: str, *events: Event) -> list[dict[str, Any]]:
+    out = io.StringIO()
+    logs.configure(level=level, form="json", stream=out)
+    try:
+        log = EventLog()
+        for event in events:
+            log(event)
+    finally:
+        structlog.reset_defaults()
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_every_event_has_a_log_line_and_a_metric() -> None:
+    metrics = Metrics()
+    for event in EVENTS.values():
+        metrics(event)
+    assert len(lines("debug", *EVENTS.values())) == len(EVENTS)
+
+
+def test_a_failed_image_gets_one_line_that_says_why() -> None:
+    (line,) = lines("info", EVENTS["dead"])
+    assert line["event"] == "image.settled"
+    assert (line["status"], line["image_id"], line["reason"], line["stage"], line["attempt"]) == (
+        "dead", "7", "not_found", "load", 2,
+    )  # fmt: skip
+
+
+def test_successes_are_told_at_debug_only() -> None:
+    assert lines("info", EVENTS["stored"], EVENTS["worked"], EVENTS["released"]) == []
+
+
+@pytest.mark.parametrize("name", ["dead", "hindered"])
+def test_credentials_never_reach_the_log(name: str) -> None:
+    (line,) = lines("info", EVENTS[name])
+    assert "hunter2" not in str(line)
+    assert "u:p@" not in str(line)
+    assert "***@" in str(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("http://user:pass@host/a.jpg", "http://***@host/a.jpg"),
+        ("s3://key@bucket/x", "s3://***@bucket/x"),
+        ("host=db password='it\\'s me' dbname=x", "host=db password=*** dbname=x"),
+        ("PASSWORD = abc user=x", "PASSWORD = *** user=x"),
+        ("http://h/x?a=1&X-Amz-Signature=abc&b=2", "http://h/x?a=1&X-Amz-Signature=***&b=2"),
+        ("http://h/x?token=abc#f", "http://h/x?token=***#f"),
+        ("http://h/a@b.jpg", "http://h/a@b.jpg"),
+        ("nothing secret", "nothing secret"),
+    ],
+)
+def test_redaction(text: str, safe: str) -> None:
+    assert redact(text) == safe
+
+
+def test_events_move_the_metrics() -> None:
+    metrics = Metrics()
+    for event in EVENTS.values():
+        metrics(event)
+    assert value(metrics, "vectord_stage_items_total", stage="embed") == 8
+    assert value(metrics, "vectord_stage_seconds_sum", stage="embed") == 0.5
+    assert value(metrics, "vectord_batch_size_sum") == 8
+    settled = {name: value(metrics, "vectord_images_total", status=name) for name in ("stored", "dead", "retry")}
+    assert settled == {"stored": 1, "dead": 1, "retry": 1}
+    assert value(metrics, "vectord_failures_total", reason="not_found") == 1
+    assert value(metrics, "vectord_failures_total", reason="gone") == 0
+    assert value(metrics, "vectord_overtaken_total") == 3
+    assert value(metrics, "vectord_stage_faults_total", stage="store") == 1
+    assert value(metrics, "vectord_latency_seconds_sum") == 1.5
+
+
+def test_a_watched_gauge_is_read_when_someone_asks() -> None:
+    metrics, now = Metrics(), [1.0]
+    metrics.watch("in_flight", "Claims in work.", lambda: now[0])
+    now[0] = 5.0
+    assert b"vectord_in_flight 5.0" in metrics.exposition()
+
+
+def test_two_daemons_in_one_process_do_not_share_their_metrics() -> None:
+    one, other = Metrics(), Metrics()
+    one(Overtaken(count=1))
+    assert value(other, "vectord_overtaken_total") == 0
+
+
+def test_no_metric_has_an_id_or_a_url_in_a_label() -> None:
+    metrics = Metrics()
+    for event in EVENTS.values():
+        metrics(event)
+    labels = {label for family in metrics.registry.collect() for sample in family.samples for label in sample.labels}
+    assert labels <= {"stage", "status", "reason", "le", "backend", "device", "precision", "signature"}
+
+
+def test_importing_the_api_loads_neither_an_engine_nor_the_database() -> None:
+    heavy = {"tensorflow", "keras", "openvino", "psycopg2", "PIL", "requests"}
+    code = f"import daemon.api.app, daemon.api.server, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
