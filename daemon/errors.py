@@ -82,11 +82,14 @@ class Reason(Enum):
     DECODER_CRASH = ("decoder_crash", FailureClass.CRASH, "decoding it killed the loader")
     DECODER_MEMORY = ("decoder_memory", FailureClass.CRASH, "decoding it took more than loader.memory_mb")
     DECODER_TIMEOUT = ("decoder_timeout", FailureClass.CRASH, "decoding it took more than loader.timeout_seconds")
+    DAEMON_LOST = ("daemon_lost", FailureClass.CRASH, "every daemon that tried it died before it was done")
     # What the model made of it.
     VECTOR_NOT_FINITE = ("vector_not_finite", FailureClass.PERMANENT, "the vector holds NaN or infinity")
+    VECTOR_REFUSED = ("vector_refused", FailureClass.PERMANENT, "the table of vectors refuses the row")
     # Not the image's fault.
     HOST_UNAVAILABLE = ("host_unavailable", FailureClass.SYSTEM, "its host keeps failing and is left alone for a while")
     LOADER_LOST = ("loader_lost", FailureClass.SYSTEM, "the loader died over another image")
+    DATABASE_FAILED = ("database_failed", FailureClass.SYSTEM, "the database could not give the image's bytes just now")
     ENGINE_FAILED = ("engine_failed", FailureClass.SYSTEM, "the engine could not work")
 
 

@@ -1,0 +1,127 @@
+"""The seam to psycopg2: connecting, and its errors as ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+from psycopg2 import extensions
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection, cursor
+
+from daemon.errors import DatabaseError, DatabaseUnavailableError, VectordError
+
+__all__ = ["ISOLATION_LEVEL_AUTOCOMMIT", "Connection", "Cursor", "connect", "mapped_errors", "savepoint", "sqlstate"]
+
+Connection = connection
+Cursor = cursor
+
+
+class Awaited(Enum):
+    """What a non-blocking connection waits for: for bytes, for room to send some, or for nothing: it is done."""
+
+    READ = auto()
+    WRITE = auto()
+    NOTHING = auto()
+
+
+CONNECT_TIMEOUT = 5
+"""Seconds. A server that does not answer by then is away."""
+
+KEEPALIVE: dict[str, Any] = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""A peer that vanished behind a NAT is noticed after 10 + 3 * 5 s, or 25 s with bytes under way, instead of hours."""
+
+TEMPORARY_STATES = frozenset({"25006", "55P03", "57014", "58030"})
+"""SQLSTATEs beyond the classes below that pass by themselves: a read-only standby, a lock not had, a statement
+cancelled, an I/O error. Source: PostgreSQL manual, appendix A."""
+
+TEMPORARY_CLASSES = frozenset({"08", "40", "53", "57"})
+"""Connection exception, transaction rollback (deadlock), insufficient resources, operator intervention."""
+
+
+def connect(dsn: str, application_name: str) -> Connection:
+    """A new connection. Raises `DatabaseUnavailableError`; ids of type uuid come and go as `uuid.UUID`.
+
+    READ COMMITTED whatever the server's default is: the queue relies on each statement seeing what was committed.
+    """
+    with mapped_errors():
+        made: Connection = psycopg2.connect(
+            dsn,
+            application_name=application_name,
+            connect_timeout=CONNECT_TIMEOUT,
+            client_encoding="UTF8",
+            **KEEPALIVE,
+        )
+        made.isolation_level = extensions.ISOLATION_LEVEL_READ_COMMITTED
+        psycopg2.extras.register_uuid(conn_or_curs=made)  # type: ignore[no-untyped-call]  # its stub says nothing
+        return made
+
+
+@contextmanager
+def mapped_errors() -> Iterator[None]:
+    """Turns psycopg2's errors into ours: one that may pass by itself, or one that will not."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        kind = DatabaseUnavailableError if _may_pass(error) else DatabaseError
+        raise kind(_message(error)) from error
+
+
+@contextmanager
+def savepoint(cursor: Cursor) -> Iterator[None]:
+    """Runs a part of a transaction so that its failure leaves the rest of the transaction intact."""
+    with mapped_errors():
+        cursor.execute("SAVEPOINT part")
+        try:
+            yield
+        except psycopg2.Error:
+            cursor.execute("ROLLBACK TO SAVEPOINT part")
+            raise
+        cursor.execute("RELEASE SAVEPOINT part")
+
+
+def _may_pass(error: psycopg2.Error) -> bool:
+    if error.pgcode is None:
+        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    return error.pgcode[:2] in TEMPORARY_CLASSES or error.pgcode in TEMPORARY_STATES
+
+
+def _message(error: psycopg2.Error) -> str:
+    primary = error.diag.message_primary
+    return f"{primary} (SQLSTATE {error.pgcode})" if primary else str(error).strip()
+
+
+def sqlstate(error: VectordError) -> str:
+    """The SQLSTATE behind one of our errors; empty where PostgreSQL did not say."""
+    return getattr(error.__cause__, "pgcode", None) or ""
+
+
+def connect_nonblocking(dsn: str, application_name: str) -> Connection:
+    """Begins to connect; `progress` says what to wait for. Outside any transaction. Raises `DatabaseUnavailableError`.
+
+    libpq looks the host's name up before it returns; all else is up to whoever waits.
+    """
+    with mapped_errors():
+        made: Connection = psycopg2.connect(dsn, application_name=application_name, async_=1, **KEEPALIVE)
+        return made
+
+
+def progress(connection: Connection) -> Awaited:
+    """Reads and writes what it can without blocking; gives what the connection, or its statement, waits for next."""
+    with mapped_errors():
+        match connection.poll():
+            case extensions.POLL_OK:
+                return Awaited.NOTHING
+            case extensions.POLL_READ:
+                return Awaited.READ
+            case extensions.POLL_WRITE:
+                return Awaited.WRITE
+            case _:
+                raise DatabaseUnavailableError("the connection broke")

@@ -1,0 +1,162 @@
+"""The queue: who works on which image, and until when."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from daemon.db.driver import Cursor
+from daemon.db.names import Names, load_queries
+from daemon.db.pool import Pool
+from daemon.errors import Reason
+from daemon.records import Claim, ImageId, StoredBytes
+
+COUNTED = 100_000
+"""Jobs that `backlog` counts at most: some 20 ms."""
+LOOK_AGAIN_SECONDS = 0.1
+"""What is due and could not be claimed is locked by somebody; it is not worth spinning for."""
+
+Location = str | StoredBytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """Jobs that wait or are worked on, jobs that failed for good, and when the oldest of the former was made.
+
+    Both counts stop at `COUNTED`; `oldest` is then that of the ones due first.
+    """
+
+    pending: int
+    dead: int
+    oldest: datetime | None
+
+
+class JobQueue:
+    """Jobs leased to one daemon. Every method is one short transaction and may be called from any thread.
+
+    `stored_bytes` says that the location column holds the picture itself (a bytea). `max_attempts` bounds the attempts
+    of a job whose every daemon died: it ends dead as `daemon_lost`, at the next claim after its last lease.
+    All raise `DatabaseUnavailableError` or `DatabaseError`.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        names: Names,
+        *,
+        worker: str,
+        lease_seconds: float,
+        max_attempts: int = 5,
+        stored_bytes: bool = False,
+        signature: str = "",
+    ) -> None:
+        self._pool = pool
+        self._queries = load_queries(names)
+        self._worker = {"worker": worker, "host": platform.node(), "pid": os.getpid(), "signature": signature}
+        self._lease = {"worker": worker, "lease_seconds": lease_seconds, "max_attempts": max_attempts}
+        self._stored_bytes = stored_bytes
+        self._found_nothing = False
+
+    def sign_as(self, signature: str) -> None:
+        """What `worker` tells of this daemon from its next sign of life on: the generation was raised."""
+        self._worker["signature"] = signature
+
+    def claim(self, limit: int) -> list[Claim]:
+        """Leases up to `limit` due jobs. Those whose image is gone are removed instead."""
+        token = uuid4()
+        with self._pool.transaction() as cursor:
+            rows = self._lease_jobs(cursor, token, limit)
+            claims = self._with_locations(cursor, token, rows) if rows else []
+        self._found_nothing = not claims
+        return claims
+
+    def renew(self, claims: Sequence[Claim]) -> int:
+        """Extends the leases that are still ours, tells that this daemon lives, and counts the leases extended."""
+        with self._pool.transaction() as cursor:
+            cursor.execute(self._queries["seen"], self._worker)
+            if not claims:
+                return 0
+            cursor.execute(self._queries["renew"], self._lease | fences(claims))
+            return cursor.rowcount
+
+    def release(self, claims: Sequence[Claim]) -> int:
+        """Gives claims back untouched: due now, the attempt not counted. Counts those that were still ours."""
+        if not claims:
+            return 0
+        with self._pool.transaction() as cursor:
+            cursor.execute(self._queries["release"], fences(claims))
+            return cursor.rowcount
+
+    def seconds_until_due(self) -> float | None:
+        """When to look again: 0 when a job is due, None when nothing is pending.
+
+        What is due and escaped the last claim is locked by another session, so it is looked for a little later.
+        """
+        with self._pool.transaction() as cursor:
+            cursor.execute(self._queries["until_due"])
+            seconds: float | None = _only(cursor)
+        if seconds is None:
+            return None
+        return max(seconds, LOOK_AGAIN_SECONDS if self._found_nothing else 0.0)
+
+    def backlog(self) -> Backlog:
+        with self._pool.transaction() as cursor:
+            cursor.execute(self._queries["backlog"], {"limit": COUNTED})
+            pending, dead, oldest = cursor.fetchone() or (0, 0, None)
+            return Backlog(pending=pending, dead=dead, oldest=oldest)
+
+    def read_stored(self, claim: Claim) -> bytes:
+        """The picture out of the location column; empty when the row, or what was in it, is gone."""
+        with self._pool.transaction() as cursor:
+            cursor.execute(self._queries["stored_bytes"], {"id": claim.image_id})
+            return bytes(_only(cursor) or b"")
+
+    def _lease_jobs(self, cursor: Cursor, token: UUID, limit: int) -> list[list[Any]]:
+        lost = {"exhausted_reason": Reason.DAEMON_LOST.label}
+        cursor.execute(self._queries["claim"], self._lease | lost | {"token": token, "limit": limit})
+        # RETURNING keeps no order; `place` is that of the queue.
+        return [row for _, exhausted, *row in sorted(cursor.fetchall()) if not exhausted]
+
+    def _with_locations(self, cursor: Cursor, token: UUID, rows: list[list[Any]]) -> list[Claim]:
+        locations = self._locations(cursor, [row[0] for row in rows])
+        gone = [row[0] for row in rows if row[0] not in locations]
+        if gone:
+            cursor.execute(self._queries["forget"], {"ids": gone, "token": token})
+        return [_claim(row, token, locations[row[0]]) for row in rows if row[0] in locations]
+
+    def _locations(self, cursor: Cursor, ids: list[ImageId]) -> Mapping[ImageId, Location]:
+        if not self._stored_bytes:
+            cursor.execute(self._queries["locations"], {"ids": ids})
+            return dict(cursor.fetchall())
+        cursor.execute(self._queries["sizes"], {"ids": ids})
+        return {image_id: StoredBytes(size=size) for image_id, size in cursor.fetchall()}
+
+
+def fences(claims: Sequence[Claim]) -> dict[str, Any]:
+    """What tells whether claims are still ours, as the arrays of a statement."""
+    return {
+        "ids": [claim.image_id for claim in claims],
+        "revisions": [claim.revision for claim in claims],
+        "tokens": [claim.token for claim in claims],
+    }
+
+
+def _claim(row: list[Any], token: UUID, location: Location) -> Claim:
+    image_id, revision, attempt, suspect, enqueued_at = row
+    return Claim(
+        image_id=image_id,
+        revision=revision,
+        token=token,
+        location=location,
+        attempt=attempt,
+        suspect=suspect,
+        enqueued_at=enqueued_at,
+    )
+
+
+def _only(cursor: Cursor) -> Any:
+    row = cursor.fetchone()
+    return row[0] if row else None

@@ -1,0 +1,59 @@
+-- The triggers on the source table: statement-level, with transition tables. They run as their owner, so that the
+-- application that writes images needs no right on vectord's schema. {notify} is a statement, or nothing; {renewed}
+-- makes a job that is there stand for a new revision of its image. Jobs are locked in the order of their ids.
+
+CREATE OR REPLACE FUNCTION {schema}.image_inserted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO {job} AS j (image_id)
+    SELECT n.{source_id} FROM new_rows n ORDER BY n.{source_id}
+    ON CONFLICT (image_id) DO UPDATE SET {renewed};
+    IF FOUND THEN {notify} END IF;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.image_updated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- An id that changed is an image that went and another that came.
+    DELETE FROM {job} j USING old_rows o
+    WHERE j.image_id = o.{source_id} AND NOT EXISTS (SELECT FROM new_rows n WHERE n.{source_id} = o.{source_id});
+    INSERT INTO {job} AS j (image_id)
+    SELECT n.{source_id} FROM new_rows n LEFT JOIN old_rows o ON o.{source_id} = n.{source_id}
+    WHERE o.{source_id} IS NULL OR o.{source_location} IS DISTINCT FROM n.{source_location}
+    ORDER BY n.{source_id}
+    ON CONFLICT (image_id) DO UPDATE SET {renewed};
+    IF FOUND THEN {notify} END IF;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.image_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM {job} j USING old_rows o WHERE j.image_id = o.{source_id};
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.images_truncated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM {job};
+    RETURN NULL;
+END $$;
+
+REVOKE ALL ON FUNCTION {schema}.image_inserted(), {schema}.image_updated(), {schema}.image_deleted(),
+    {schema}.images_truncated() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER {trigger_insert} AFTER INSERT ON {source}
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION {schema}.image_inserted();
+
+-- A trigger with transition tables may not name columns, so the function tells whether the location changed.
+CREATE OR REPLACE TRIGGER {trigger_update} AFTER UPDATE ON {source}
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION {schema}.image_updated();
+
+CREATE OR REPLACE TRIGGER {trigger_delete} AFTER DELETE ON {source}
+    REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION {schema}.image_deleted();
+
+CREATE OR REPLACE TRIGGER {trigger_truncate} AFTER TRUNCATE ON {source}
+    FOR EACH STATEMENT EXECUTE FUNCTION {schema}.images_truncated();

@@ -1,0 +1,218 @@
+"""Writes what became of claims: vectors, failures, retries, releases. Fenced, and nothing is left half-done."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from daemon.db.driver import Cursor, mapped_errors, sqlstate
+from daemon.db.encode import VectorColumn, encode, id_kind
+from daemon.db.jobs import fences
+from daemon.db.names import QUERIES, Names, load_queries
+from daemon.db.pool import Pool
+from daemon.errors import DatabaseError, DatabaseUnavailableError, FailureClass, Reason
+from daemon.records import Claim, Dead, ImageId, Outcome, Released, Retry, Stored
+
+QUERIES_STORE = QUERIES.with_name("queries_store.sql")
+LOCK_TIMEOUT = "500ms"
+"""Shorter than PostgreSQL's deadlock_timeout (1 s), so that in a deadlock it is never the users' session that loses."""
+POSTPONE_SECONDS = 5.0
+"""Until an image, or a vector, that another session holds locked is tried again."""
+LONGEST_DETAIL = 2000
+LOCK_IMAGE = "FOR KEY SHARE SKIP LOCKED"
+LOCK_NOT_AVAILABLE = "55P03"
+FOREIGN_KEY_VIOLATION = "23503"
+REFUSED_CLASSES = frozenset({"22", "23", "P0"})
+"""Data exception, integrity constraint violation, and what a trigger raises: faults of a row, not of the database."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """How many of each outcome took effect, and the images whose outcome did not.
+
+    Those were overtaken (changed, deleted, taken over), were locked by another session and go back to the queue, or
+    have a vector that the table refuses and are dead as `vector_refused`.
+    """
+
+    stored: int = 0
+    dead: int = 0
+    retried: int = 0
+    released: int = 0
+    overtaken: tuple[ImageId, ...] = ()
+
+    def __add__(self, other: "Written") -> "Written":
+        return Written(
+            stored=self.stored + other.stored,
+            dead=self.dead + other.dead,
+            retried=self.retried + other.retried,
+            released=self.released + other.released,
+            overtaken=self.overtaken + other.overtaken,
+        )
+
+
+class OutcomeWriter:
+    """The only writer of outcomes. `may_lock` says whether the role may lock images (`schema.Layout`).
+
+    A dead job's image keeps the vector that it had: nothing is ever deleted from the target.
+    """
+
+    def __init__(
+        self, pool: Pool, names: Names, *, vector_column: VectorColumn, signature: str, may_lock: bool = True
+    ) -> None:
+        self._pool = pool
+        self._column = vector_column
+        self._signature = signature
+        self._statements = cache(lambda kind: _statements(names, vector_column, kind, may_lock=may_lock))
+
+    def sign_as(self, signature: str) -> None:
+        """Vectors bear this signature from now on: the generation was raised."""
+        self._signature = signature
+
+    def write(self, outcomes: Sequence[Outcome]) -> Written:
+        """Writes all of them in one transaction; in several when a row is refused, or locked by another session.
+
+        Raises `DatabaseUnavailableError` or `DatabaseError`; calling again with the same outcomes is then right.
+        """
+        if not outcomes:
+            return Written()
+        try:
+            return self._write(outcomes)
+        except (_RowLockedError, _RowRefusedError) as error:
+            if len(outcomes) == 1:
+                return self._write_instead(outcomes[0], error)
+        half = len(outcomes) // 2
+        return self.write(outcomes[:half]) + self.write(outcomes[half:])
+
+    def _write(self, outcomes: Sequence[Outcome]) -> Written:
+        stored = [outcome for outcome in outcomes if isinstance(outcome, Stored)]
+        settled = [_settlement(outcome) for outcome in outcomes if not isinstance(outcome, Stored)]
+        with self._pool.transaction() as cursor:
+            done = self._store(cursor, stored) | self._settle(cursor, settled)
+        return _count(outcomes, done)
+
+    def _write_instead(self, outcome: Outcome, error: DatabaseError | DatabaseUnavailableError) -> Written:
+        """One whose row PostgreSQL did not take goes back to the queue when it was locked, and is dead otherwise."""
+        if sqlstate(error) == FOREIGN_KEY_VIOLATION:
+            # Its image was deleted in mid-store, where it may not be locked against that. By now that shows.
+            with suppress(_RowRefusedError):
+                return self._write([outcome])
+        with self._pool.transaction() as cursor:
+            self._settle(cursor, [_instead(outcome.claim, error)])
+        return Written(overtaken=(outcome.claim.image_id,))
+
+    def _store(self, cursor: Cursor, stored: Sequence[Stored]) -> set[ImageId]:
+        """The images whose vectors were written."""
+        if not stored:
+            return set()
+        claims, vectors = [one.claim for one in stored], np.stack([one.vector for one in stored])
+        statements = self._statements(id_kind(claims[0].image_id))
+        cursor.execute(statements["prepare_store"])
+        with _faults_of_rows():
+            cursor.copy_expert(statements["stage"], BytesIO(encode(claims, vectors, self._column.kind)))
+            cursor.execute(statements["store"], self._parameters(vectors.shape[1]))
+        return {image_id for (image_id,) in cursor.fetchall()}
+
+    def _parameters(self, dimension: int) -> dict[str, Any]:
+        return {"signature": self._signature, "dimension": dimension, "postpone_seconds": POSTPONE_SECONDS}
+
+    def _settle(self, cursor: Cursor, settled: Sequence["_Settlement"]) -> set[ImageId]:
+        """The images whose jobs were changed."""
+        if not settled:
+            return set()
+        columns = zip(*(one[1:] for one in settled), strict=True)
+        values = dict(zip(_Settlement._fields[1:], map(list, columns), strict=True))
+        claims = [one.claim for one in settled]
+        cursor.execute(self._statements(id_kind(claims[0].image_id))["settle"], values | fences(claims))
+        return {image_id for (image_id,) in cursor.fetchall()}
+
+
+class _RowLockedError(DatabaseUnavailableError):
+    """Another session is writing one of these vectors and does not come to an end."""
+
+
+class _RowRefusedError(DatabaseError):
+    """One of these rows is not to the table's liking."""
+
+
+@contextmanager
+def _faults_of_rows() -> Iterator[None]:
+    """Tells what is the fault of some row in the batch from what is the database's."""
+    try:
+        with mapped_errors():
+            yield
+    except DatabaseUnavailableError as error:
+        if sqlstate(error) == LOCK_NOT_AVAILABLE:
+            raise _RowLockedError(str(error)) from error.__cause__
+        raise
+    except DatabaseError as error:
+        if sqlstate(error)[:2] in REFUSED_CLASSES:
+            raise _RowRefusedError(str(error)) from error.__cause__
+        raise
+
+
+class _Settlement(NamedTuple):
+    """What becomes of a job without a vector: the columns of `settle`. No reason leaves the job's own."""
+
+    claim: Claim
+    state: str = "pending"
+    given_back: int = 0
+    delay: float = 0.0
+    suspect: bool = False
+    reason: str | None = None
+    detail: str = ""
+
+
+def _settlement(outcome: Dead | Retry | Released) -> _Settlement:
+    match outcome:
+        case Released():
+            return _Settlement(claim=outcome.claim, given_back=1)
+        case Dead():
+            return _Settlement(
+                claim=outcome.claim, state="dead", reason=outcome.reason.label, detail=_storable(outcome.detail)
+            )
+        case Retry():
+            return _Settlement(
+                claim=outcome.claim,
+                given_back=0 if outcome.charged else 1,
+                delay=outcome.delay,
+                suspect=outcome.reason.failure_class is FailureClass.CRASH,
+                reason=outcome.reason.label,
+                detail=_storable(outcome.detail),
+            )
+
+
+def _instead(claim: Claim, error: DatabaseError | DatabaseUnavailableError) -> _Settlement:
+    if isinstance(error, _RowLockedError):
+        return _Settlement(claim=claim, given_back=1, delay=POSTPONE_SECONDS)
+    return _Settlement(claim=claim, state="dead", reason=Reason.VECTOR_REFUSED.label, detail=_storable(str(error)))
+
+
+def _storable(detail: str) -> str:
+    """PostgreSQL's text takes neither NUL nor half a surrogate pair, and nobody reads on for ever."""
+    return detail[:LONGEST_DETAIL].replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def _count(outcomes: Sequence[Outcome], done: set[ImageId]) -> Written:
+    kinds = [type(outcome) for outcome in outcomes if outcome.claim.image_id in done]
+    return Written(
+        stored=kinds.count(Stored),
+        dead=kinds.count(Dead),
+        retried=kinds.count(Retry),
+        released=kinds.count(Released),
+        overtaken=tuple(one.claim.image_id for one in outcomes if one.claim.image_id not in done),
+    )
+
+
+def _statements(names: Names, column: VectorColumn, kind: str, *, may_lock: bool) -> Mapping[str, str]:
+    """The statements for ids of this kind. The staging table's name goes with its columns: sessions may be shared."""
+    made_for = f"{names.target_table}|{names.target_vector}|{column}|{kind}"
+    stage = f"vectord_stage_{hashlib.sha256(made_for.encode()).hexdigest()[:12]}"
+    lock_image = LOCK_IMAGE if may_lock else ""
+    return load_queries(
+        names, QUERIES_STORE, stage=f"pg_temp.{stage}", id_kind=kind, lock_image=lock_image, lock_timeout=LOCK_TIMEOUT
+    )

@@ -1,0 +1,100 @@
+-- The statements of the queue (daemon/db/jobs.py). Placeholders in braces are names (daemon/db/names.py). Time is always
+-- the server's. Nothing here waits for a row that somebody else has locked: SKIP LOCKED.
+
+-- name: claim
+-- Leases due jobs: of the lower priority first, the longest due first. An expired lease is due like anything else. One
+-- index scan for each priority, which stops where the limit or the present is reached, so the cost does not grow with
+-- the queue. A job whose every attempt ended with the daemon gone is dead, not leased: nobody lived to say so.
+WITH due AS MATERIALIZED (
+    SELECT row_number() OVER () AS place, j.image_id,
+           j.lease_token IS NOT NULL AND j.attempts >= %(max_attempts)s AS exhausted
+    FROM (VALUES (0::smallint), (1::smallint)) AS p (priority)
+    CROSS JOIN LATERAL (
+        SELECT d.image_id, d.lease_token, d.attempts
+        FROM {job} d
+        WHERE d.state = 'pending' AND d.priority = p.priority AND coalesce(d.lease_until, d.not_before) <= now()
+        ORDER BY coalesce(d.lease_until, d.not_before), d.image_id
+        LIMIT %(limit)s
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) j
+    LIMIT %(limit)s
+)
+UPDATE {job} j
+SET state = CASE WHEN exhausted THEN 'dead' ELSE 'pending' END,
+    attempts = j.attempts + CASE WHEN exhausted THEN 0 ELSE 1 END,
+    lease_token = CASE WHEN exhausted THEN NULL ELSE %(token)s END,
+    lease_until = CASE WHEN exhausted THEN NULL ELSE now() + %(lease_seconds)s * interval '1 second' END,
+    worker = CASE WHEN exhausted THEN NULL ELSE %(worker)s END,
+    reason = CASE WHEN exhausted THEN %(exhausted_reason)s ELSE j.reason END,
+    failed_at = CASE WHEN exhausted THEN now() ELSE j.failed_at END
+FROM due
+WHERE j.image_id = due.image_id
+RETURNING place, exhausted, j.image_id, j.revision, j.attempts, j.suspect, j.enqueued_at
+
+-- name: locations
+-- A statement of its own, after the jobs are locked: its snapshot is newer than theirs, so a location is never older
+-- than the revision that it is taken for.
+SELECT {source_id}, coalesce({source_location}, '') FROM {source} WHERE {source_id} = ANY(%(ids)s)
+
+-- name: sizes
+-- The same where the location column holds the picture itself.
+SELECT {source_id}, coalesce(octet_length({source_location}), 0) FROM {source} WHERE {source_id} = ANY(%(ids)s)
+
+-- name: stored_bytes
+SELECT {source_location} FROM {source} WHERE {source_id} = %(id)s
+
+-- name: forget
+-- Jobs just claimed whose image is gone.
+DELETE FROM {job} WHERE image_id = ANY(%(ids)s) AND lease_token = %(token)s
+
+-- name: renew
+UPDATE {job} j SET lease_until = now() + %(lease_seconds)s * interval '1 second'
+FROM (
+    SELECT l.image_id
+    FROM unnest(%(ids)s, %(revisions)s::bigint[], %(tokens)s::uuid[]) AS c (image_id, revision, token)
+    JOIN {job} l ON l.image_id = c.image_id AND l.revision = c.revision AND l.lease_token = c.token
+    ORDER BY l.image_id
+    FOR NO KEY UPDATE OF l SKIP LOCKED
+) held
+WHERE j.image_id = held.image_id
+
+-- name: release
+UPDATE {job} j
+SET attempts = greatest(j.attempts - 1, 0), lease_token = NULL, lease_until = NULL, worker = NULL,
+    not_before = now()
+FROM (
+    SELECT l.image_id
+    FROM unnest(%(ids)s, %(revisions)s::bigint[], %(tokens)s::uuid[]) AS c (image_id, revision, token)
+    JOIN {job} l ON l.image_id = c.image_id AND l.revision = c.revision AND l.lease_token = c.token
+    WHERE l.state = 'pending'
+    ORDER BY l.image_id
+    FOR NO KEY UPDATE OF l SKIP LOCKED
+) held
+WHERE j.image_id = held.image_id
+
+-- name: seen
+INSERT INTO {worker} (worker, host, pid, signature) VALUES (%(worker)s, %(host)s, %(pid)s, %(signature)s)
+ON CONFLICT (worker) DO UPDATE SET seen_at = now(), signature = EXCLUDED.signature
+
+-- name: until_due
+-- Seconds until the next job is due; none when nothing is pending.
+SELECT extract(epoch FROM min(j.due) - clock_timestamp())::double precision
+FROM (VALUES (0::smallint), (1::smallint)) AS p (priority)
+CROSS JOIN LATERAL (
+    SELECT coalesce(d.lease_until, d.not_before) AS due
+    FROM {job} d
+    WHERE d.state = 'pending' AND d.priority = p.priority
+    ORDER BY coalesce(d.lease_until, d.not_before)
+    LIMIT 1
+) j
+
+-- name: backlog
+-- Exact up to the limit; beyond it the counts stay at the limit, and the oldest is that of the first ones due.
+SELECT p.pending, d.dead, p.oldest
+FROM (
+    SELECT count(*) AS pending, min(enqueued_at) AS oldest
+    FROM (
+        SELECT enqueued_at FROM {job} WHERE state = 'pending'
+        ORDER BY priority, coalesce(lease_until, not_before) LIMIT %(limit)s
+    ) first
+) p, (SELECT count(*) AS dead FROM (SELECT FROM {job} WHERE state = 'dead' LIMIT %(limit)s) counted) d

@@ -1,0 +1,170 @@
+"""Makes what is missing: the users' tables, vectord's own schema, the triggers. Nothing that is there is altered.
+
+`migrate` does it from the daemon's connection, `print_sql` says it for a DBA; both take the same steps.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from daemon.db.catalog import ID_TYPES, QUERIES_CATALOG, Catalog, Layout, Table, layout
+from daemon.db.driver import Cursor, mapped_errors, sqlstate
+from daemon.db.names import Names, load_queries
+from daemon.db.pool import Pool
+from daemon.db.rights import missing_rights, refuse
+from daemon.db.steps import (
+    TRIGGERS_KEY,
+    VERSION_KEY,
+    SchemaOptions,
+    Step,
+    grants_step,
+    migrations,
+    own_steps,
+    schemas_of,
+    triggers_step,
+    users_steps,
+)
+from daemon.errors import DatabaseError, DatabaseUnavailableError
+
+__all__ = ["Layout", "SchemaOptions", "migrate", "print_sql"]
+
+LOCK_TIMEOUT = "5s"
+"""CREATE TRIGGER waits for every transaction that writes to the table, and makes every other writer wait behind it."""
+INSUFFICIENT_PRIVILEGE = "42501"
+DEFAULT_ID_TYPE = "bigint"
+WITHOUT_TRIGGERS = "Until then the sweep alone finds new images, and a changed location goes unnoticed"
+WITH_TRIGGERS = "Until then the triggers that are there go on to work"
+SCRIPT = "run as a DBA what `python -m daemon init --print-sql` prints"
+
+
+def migrate(pool: Pool, names: Names, options: SchemaOptions) -> Layout:
+    """Makes what is missing, in one transaction that one daemon at a time is in, and checks what is there.
+
+    Raises `DatabaseError` that says what is missing and which right would make it, or what does not fit, and
+    `DatabaseUnavailableError` when a table stays locked for `LOCK_TIMEOUT`.
+    """
+    with pool.transaction() as cursor:
+        return _Migration(cursor, names, options).run()
+
+
+def print_sql(names: Names, options: SchemaOptions, id_type: str = DEFAULT_ID_TYPE, role: str | None = None) -> str:
+    """The script that a DBA runs with psql, or anything else, instead of `migrate`; it may be run again.
+
+    `id_type` is the type of the source's id; `role` is whom to grant what the daemon needs.
+    """
+    steps = [
+        *users_steps(names, options, id_type, None),
+        *own_steps(names, id_type),
+        triggers_step(names, options),
+        *([grants_step(names, role)] if role else []),
+    ]
+    return "\n\n".join(["BEGIN;", *(f"-- {step.makes}\n{step.sql.strip()}" for step in steps), "COMMIT;"]) + "\n"
+
+
+class _Migration:
+    """One run of `migrate`, in the transaction of this cursor."""
+
+    def __init__(self, cursor: Cursor, names: Names, options: SchemaOptions) -> None:
+        self._cursor = cursor
+        self._names = names
+        self._options = options
+        self._queries = load_queries(names, QUERIES_CATALOG)
+        self._catalog = Catalog(cursor, names)
+
+    def run(self) -> Layout:
+        names, options = self._names, self._options
+        self._cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL client_min_messages = warning")
+        self._cursor.execute(self._queries["lock_migration"])
+        self._make(users_steps(names, options, self._id_type(), self._catalog.vector_schema()), self._users_present())
+        source, target = self._table(names.source_table), self._table(names.target_table)
+        found = layout(source, target, names, options.dimension)
+        missing = missing_rights(self._cursor, names, source, target)
+        refuse(missing)
+        self._make(own_steps(names, found.id_type), self._own_present())
+        self._check_id_type(found.id_type)
+        notes = [*self._make_triggers(source), *(f"{right.grant} would make deletions cheaper" for right in missing)]
+        return replace(found, may_lock=not missing, notes=tuple(notes))
+
+    def _make(self, steps: Iterable[Step], present: set[str]) -> None:
+        for step in steps:
+            if step.makes not in present:
+                self._execute(step)
+
+    def _execute(self, step: Step) -> None:
+        try:
+            with mapped_errors():
+                self._cursor.execute(step.sql)
+        except DatabaseError as error:
+            sentence = f"cannot make {step.makes}: {error}. Either {step.remedy}, or {SCRIPT}"
+            raise DatabaseError(sentence) from error.__cause__
+        except DatabaseUnavailableError as error:
+            raise DatabaseUnavailableError(f"cannot make {step.makes} just now: {error}") from error.__cause__
+
+    def _id_type(self) -> str:
+        """The type of the source's id, where there is a source already."""
+        source = self._catalog.table(self._names.source_table)
+        column = source.columns.get(self._names.source_id) if source else None
+        return ID_TYPES.get(column.type, DEFAULT_ID_TYPE) if column else DEFAULT_ID_TYPE
+
+    def _users_present(self) -> set[str]:
+        tables = {f"table {name}" for name in self._users_tables() if self._catalog.table(name) is not None}
+        # How existing tables came to be, and whether they need pgvector, is none of our business.
+        if self._catalog.vector_schema() or f"table {self._names.target_table}" in tables:
+            tables.add("extension vector")
+        return tables | self._schemas_present()
+
+    def _own_present(self) -> set[str]:
+        """The schema, and the migrations up to the version that it says it has."""
+        version = int(self._settings().get(VERSION_KEY, 0))
+        if version > max(migrations()):
+            raise DatabaseError(f"schema {self._names.schema} was made by a newer vectord: upgrade this one")
+        return self._schemas_present() | {f"migration {number}" for number in range(1, version + 1)}
+
+    def _schemas_present(self) -> set[str]:
+        return {f"schema {name}" for name in self._catalog.schemas(schemas_of(self._names))}
+
+    def _users_tables(self) -> tuple[str, str]:
+        return self._names.source_table, self._names.target_table
+
+    def _table(self, name: str) -> Table:
+        found = self._catalog.table(name)
+        if found is None:
+            raise DatabaseError(f"{name} cannot be made, nor found: {SCRIPT}")
+        return found
+
+    def _settings(self) -> dict[str, str]:
+        if self._catalog.table(f"{self._names.schema}.setting") is None:
+            return {}
+        self._cursor.execute(self._queries["settings"], {"keys": [VERSION_KEY, TRIGGERS_KEY]})
+        return dict(self._cursor.fetchall())
+
+    def _check_id_type(self, id_type: str) -> None:
+        """An id column that was widened since would overflow ours, and fail the users' own statements."""
+        ours = ID_TYPES[self._table(f"{self._names.schema}.job").columns["image_id"].type]
+        if ours != id_type:
+            raise DatabaseError(
+                f"{self._names.source_table}.{self._names.source_id} is {id_type} by now, and vectord's own ids are "
+                f"{ours}: DROP SCHEMA {self._names.quoted['schema']} CASCADE, and start again; all vectors stay"
+            )
+
+    def _make_triggers(self, source: Table) -> Iterator[str]:
+        """Puts the triggers in place, or takes them away. Gives what is to be said when the role may not."""
+        step = triggers_step(self._names, self._options)
+        if self._triggers_are_right(source, step):
+            return
+        self._cursor.execute("SAVEPOINT triggers")
+        try:
+            self._execute(step)
+        except DatabaseError as error:
+            if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
+                raise
+            self._cursor.execute("ROLLBACK TO SAVEPOINT triggers")
+            yield f"{error}. {WITHOUT_TRIGGERS if self._options.trigger else WITH_TRIGGERS}"
+
+    def _triggers_are_right(self, source: Table, step: Step) -> bool:
+        wanted = set(self._names.triggers.values())
+        values = {"oid": source.oid, "names": list(wanted), "schema": self._names.schema}
+        self._cursor.execute(self._queries["installed_triggers"], values)
+        installed = {row[0] for row in self._cursor.fetchall()}
+        if not self._options.trigger:
+            return not installed
+        return installed == wanted and self._settings().get(TRIGGERS_KEY) == step.digest

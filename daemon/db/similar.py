@@ -1,0 +1,78 @@
+"""The nearest images by cosine, found by pgvector: `similar`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.db.driver import Cursor
+from daemon.db.names import Names, load_queries
+from daemon.db.pool import Pool
+from daemon.errors import DatabaseError
+from daemon.records import ImageId
+
+QUERIES = Path(__file__).with_name("queries_reports.sql")
+
+KINDS: Mapping[str, str] = {"vector": "nearest_vector", "halfvec": "nearest_halfvec", "real[]": "nearest_real"}
+"""The statement for each type of column: only an expression that says the same as the index uses the index."""
+
+MOST = 1_000
+"""What pgvector's hnsw.ef_search goes up to, and with it k."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """An image, its cosine to the one asked for (1 is the same), and what made its vector.
+
+    Vectors of different models do not lie in one space, so a cosine across two versions says little.
+    """
+
+    image_id: ImageId
+    similarity: float
+    version: str | None
+
+
+class Similar:
+    """All methods raise `DatabaseUnavailableError` and `DatabaseError` only.
+
+    With an HNSW index the answer is approximate and takes milliseconds; without one, and always over `real[]`, every
+    vector is compared.
+    """
+
+    def __init__(self, pool: Pool, names: Names) -> None:
+        self._pool = pool
+        self._names = names
+        self._queries = load_queries(names, QUERIES)
+
+    def to_image(self, image_id: ImageId, k: int = 10) -> list[Neighbour]:
+        """The `k` nearest others of an image. Raises `DatabaseError` where it has no vector."""
+        with self._pool.transaction() as cursor:
+            query = self._prepare(cursor, k + 1)
+            cursor.execute(self._queries["vector_of"], {"id": str(image_id)})
+            if (row := cursor.fetchone()) is None:
+                raise DatabaseError(f"image {image_id} has no vector; `why {image_id}` says more")
+            found = self._nearest(cursor, query, row[0].replace("{", "[").replace("}", "]"), k + 1)
+            return [one for one in found if str(one.image_id) != str(image_id)][:k]
+
+    def to_vector(self, vector: Sequence[float], k: int = 10) -> list[Neighbour]:
+        """The `k` images nearest to a vector, as long as the table's are."""
+        with self._pool.transaction() as cursor:
+            query = self._prepare(cursor, k)
+            return self._nearest(cursor, query, f"[{','.join(map(repr, map(float, vector)))}]", k)
+
+    def _prepare(self, cursor: Cursor, k: int) -> str:
+        values = {
+            "table": self._names.quoted["target"],
+            "vector_column": self._names.target_vector,
+            "ef_search": str(min(MOST, max(40, k))),
+        }
+        cursor.execute(self._queries["vector_kind"], values)
+        kind = (cursor.fetchone() or ("",))[0].rpartition(".")[2]
+        if kind not in KINDS:
+            raise DatabaseError(f"{self._names.target_table}.{self._names.target_vector} is {kind}, no vector")
+        return self._queries[KINDS[kind]]
+
+    def _nearest(self, cursor: Cursor, query: str, vector: str, k: int) -> list[Neighbour]:
+        cursor.execute(query, {"vector": vector, "k": k})
+        return [
+            Neighbour(image_id=one, similarity=cosine, version=version) for one, cosine, version in cursor.fetchall()
+        ]

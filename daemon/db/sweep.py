@@ -1,0 +1,217 @@
+"""The sweep: finds images that nobody announced, a bounded window of ids at a time.
+
+    lock ─ where are we ─ how much room ─ ids above the highest seen ─ the next window ─ forget ─ save
+
+One tick is one short transaction. Its cost depends on the window alone, whatever the size of the tables. What it
+decides stands in `walk`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from daemon.db.driver import Cursor, savepoint
+from daemon.db.names import Names, load_queries
+from daemon.db.pool import Pool
+from daemon.db.walk import WAITING_FACTOR, Found, Position, Swept, advance, reached, room_left
+from daemon.errors import DatabaseUnavailableError
+from daemon.records import ImageId
+from daemon.reprocess import Standing, standing, with_generation
+from daemon.signature import PREFIX
+
+__all__ = ["SweepOptions", "SweepWindow", "Swept"]
+
+QUERIES = Path(__file__).with_name("queries_sweep.sql")
+
+NEW, BACKFILL = 0, 1
+"""Priorities: an id above all that were ever seen is a new image. Claims take the lower first."""
+
+LOCK_TIMEOUT = "200ms"
+"""Far below the server's deadlock_timeout of one second: where two would block each other, the sweep gives way."""
+
+LOCKED_TRIES = 24
+"""How often a tick runs into `LOCK_TIMEOUT` before it leaves the rest to the next cycle: halving ten thousand ids down
+to the one that somebody holds takes 14."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepOptions:
+    """`sweep.window`, `queue.high_water`, and whether `reprocess.foreign` is "replace".
+
+    `notify`: tell the daemons when something was queued, where `queue.notify` allows it.
+    """
+
+    window: int = 10_000
+    high_water: int = 10_000
+    replace_foreign: bool = False
+    notify: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Targets:
+    """What the tick goes by: `forced_since` is when the forced reprocess began that walks now."""
+
+    present: str | None
+    forced_since: datetime | None
+    reprocessing: bool
+
+
+class SweepWindow:
+    """The walk over the source table. Where it is stands in the database: daemons take turns, restarts go on."""
+
+    def __init__(self, pool: Pool, names: Names, options: SweepOptions) -> None:
+        self._pool = pool
+        self._names = names
+        self._options = options
+        self._queries = load_queries(names, QUERIES)
+
+    def step(self, signature: str) -> Swept:
+        """One tick for the daemon with this signature.
+
+        Raises `DatabaseUnavailableError` and `DatabaseError`; the tick then left nothing behind.
+        """
+        with self._pool.transaction() as cursor:
+            lock = f"vectord.{self._names.schema}.sweep"
+            cursor.execute(self._queries["begin"], {"lock": lock, "lock_timeout": LOCK_TIMEOUT})
+            if not (cursor.fetchone() or (False,))[0]:
+                return Swept(leader=False)
+            swept = _Tick(cursor, self._queries, self._options, signature).run()
+            if swept.queued and self._options.notify:
+                cursor.execute(self._queries["notify"], {"channel": self._names.channel})
+            return swept
+
+
+class _Tick:
+    """One tick, inside its transaction, with the lock."""
+
+    def __init__(self, cursor: Cursor, queries: Mapping[str, str], options: SweepOptions, signature: str) -> None:
+        self._cursor = cursor
+        self._queries = queries
+        self._options = options
+        self._signature = signature
+        self._tries_left = LOCKED_TRIES
+
+    def run(self) -> Swept:
+        position, targets = self._position(), self._targets()
+        swept = Swept(
+            standing=standing(self._signature, targets.present),
+            present=targets.present,
+            cycle=position.cycle,
+            cycle_found=position.found,
+            cursor=position.cursor,
+            reprocessing=targets.reprocessing,
+        )
+        if swept.standing is not Standing.PRESENT:
+            return swept
+        room = self._room()
+        if not room:
+            self._save(position, position)
+            return replace(swept, full=True)
+        return self._walk(swept, position, targets, room)
+
+    def _walk(self, swept: Swept, before: Position, targets: _Targets, room: int) -> Swept:
+        position, new = self._look_above(before, targets, room)
+        room -= new
+        if not room:
+            self._save(before, replace(position, found=position.found + new))
+            return replace(swept, full=True, queued=new)
+        found = self._find(position.cursor, targets, room)
+        queued = self._queue(found.missing, BACKFILL, targets)
+        after = advance(position, found, room=room, window=self._options.window, queued=queued + new)
+        forgotten = self._forget(position.cursor, after.cursor)
+        self._save(before, after)
+        return replace(
+            swept,
+            looked=found.looked,
+            queued=queued + new,
+            forgotten=forgotten,
+            cycle=after.cycle,
+            cycle_found=after.found,
+            cycle_ended=after.cycle > before.cycle,
+            cursor=after.cursor,
+            reprocessing=targets.reprocessing and not self._finished(walked=after.cycle > before.cycle),
+        )
+
+    def _look_above(self, position: Position, targets: _Targets, room: int) -> tuple[Position, int]:
+        """Ids above the highest ever seen are probably new; those that are not, the walk finds too."""
+        if position.highest is None:
+            self._execute("highest")
+            row = self._cursor.fetchone()
+            return replace(position, highest=row[0] if row else None), 0
+        found = self._find(position.highest, targets, room)
+        queued = self._queue(found.missing, NEW, targets)
+        return replace(position, highest=reached(found, room, position.highest)), queued
+
+    def _position(self) -> Position:
+        cursor, highest, cycle, looked, found = self._one("position")
+        return Position(cursor=cursor, highest=highest, cycle=cycle, looked=looked, found=found)
+
+    def _targets(self) -> _Targets:
+        model, generation, forced_since, reprocessing = self._one("targets")
+        present = None if model is None else with_generation(model, generation)
+        return _Targets(present=present, forced_since=forced_since, reprocessing=reprocessing)
+
+    def _room(self) -> int:
+        high_water = self._options.high_water
+        pending, workable = self._one("depth", most=high_water * WAITING_FACTOR)
+        return room_left(pending, workable, high_water)
+
+    def _find(self, after: ImageId | None, targets: _Targets, room: int) -> Found:
+        looked, last, missing = self._one(
+            "find",
+            after=after,
+            window=self._options.window,
+            room=room,
+            signature=self._signature,
+            ours=PREFIX,
+            replace_foreign=self._options.replace_foreign or targets.forced_since is not None,
+            forced_since=targets.forced_since,
+        )
+        return Found(looked=looked, last=last, missing=tuple(missing))
+
+    def _queue(self, ids: Sequence[ImageId], priority: int, targets: _Targets) -> int:
+        """Makes jobs, and gives how many. Whoever holds one of these jobs in an open transaction is not waited for."""
+        if not ids or self._tries_left <= 0:
+            return 0
+        try:
+            with savepoint(self._cursor):
+                self._execute("queue", ids=list(ids), priority=priority, forced_since=targets.forced_since)
+                return self._cursor.rowcount
+        except DatabaseUnavailableError:
+            self._tries_left -= 1
+            half = len(ids) // 2
+            return sum(self._queue(part, priority, targets) for part in (ids[:half], ids[half:]) if half)
+
+    def _forget(self, after: ImageId | None, upto: ImageId | None) -> int:
+        self._execute("forget", after=after, upto=upto, window=self._options.window)
+        return self._cursor.rowcount
+
+    def _save(self, before: Position, after: Position) -> None:
+        self._execute(
+            "save",
+            cursor=after.cursor,
+            highest=after.highest,
+            cycle=after.cycle,
+            looked=after.looked,
+            found=after.found,
+            began=before.cursor is None and after != before,
+            ended=after.cycle > before.cycle,
+        )
+
+    def _finished(self, *, walked: bool) -> bool:
+        if walked:
+            self._execute("walked")
+        self._execute("finish", backfill=BACKFILL)
+        return self._cursor.rowcount > 0
+
+    def _one(self, name: str, **values: object) -> tuple[Any, ...]:
+        self._execute(name, **values)
+        row: tuple[Any, ...] | None = self._cursor.fetchone()
+        if row is None:
+            raise DatabaseUnavailableError("the sweep's row is missing: run `python -m daemon init`")
+        return row
+
+    def _execute(self, name: str, **values: object) -> None:
+        self._cursor.execute(self._queries[name], values)

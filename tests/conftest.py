@@ -1,0 +1,78 @@
+"""What several test files share: a PostgreSQL with pgvector, and a database of its own for every test."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.db.embedded import EmbeddedServer
+from daemon.db.names import Names
+from daemon.db.pool import Pool
+from daemon.db.schema import SchemaOptions, migrate
+from tests.postgres import DIMENSION, Database, Server
+
+TEMPLATE = "vectord_template"
+DEFAULT_NAMES = Names()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """PostgreSQL with pgvector, for the whole session; made for speed, not for keeping."""
+    folder = Path(tempfile.mkdtemp(prefix="vectord-test-"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        embedded = stack.enter_context(EmbeddedServer(folder / "postgres"))
+        made = Server(embedded.dsn)
+        for setting in (
+            "fsync = off",
+            "synchronous_commit = off",
+            "full_page_writes = off",
+            "autovacuum_naptime = '5s'",
+        ):
+            made.execute(f"ALTER SYSTEM SET {setting}")
+        made.execute("SELECT pg_reload_conf()")
+        yield made
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> str:
+    """The name of a database with the default names migrated, for cloning."""
+    server.execute(f'CREATE DATABASE "{TEMPLATE}"')
+    with closing(Pool(server.dsn_of(TEMPLATE), size=1)) as pool:
+        migrate(pool, DEFAULT_NAMES, SchemaOptions(dimension=DIMENSION))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(server: Server, template: str) -> Iterator[Database]:
+    """A database of this test's own, migrated with the default names, vectors of 4 dimensions, HNSW index, triggers."""
+    with server.database(template) as dsn, closing(Pool(dsn, size=8)) as pool:
+        yield Database(dsn, DEFAULT_NAMES, pool)
+
+
+@pytest.fixture
+def empty_database(server: Server) -> Iterator[str]:
+    """The DSN of a database with nothing in it."""
+    with server.database() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def make_database(server: Server) -> Iterator[Callable[..., Database]]:
+    """Makes databases with other names or options, or with tables that are there before `migrate` is."""
+    with ExitStack() as stack:
+
+        def make(names: Names = DEFAULT_NAMES, before: str = "", **options: Any) -> Database:
+            dsn = stack.enter_context(server.database())
+            pool = stack.enter_context(closing(Pool(dsn, size=8)))
+            made = Database(dsn, names, pool)
+            if before:
+                made.execute(before)
+            migrate(pool, names, SchemaOptions(**{"dimension": DIMENSION} | options))
+            return made
+
+        yield make

@@ -1,0 +1,137 @@
+"""The sweep reads its window by index, whatever the size of the tables and whatever the planner knows of them."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from daemon.db.names import load_queries
+from daemon.db.sweep import LOCK_TIMEOUT, QUERIES
+from tests.postgres import Database
+
+MakeDatabase = Callable[..., Database]
+SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
+WINDOW = 500
+BUFFERS_PER_ID = 12
+"""Three probes of an index of three levels each, and a page of each table: nothing near a table's number of pages."""
+
+FIND = {
+    "window": WINDOW,
+    "room": 10_000,
+    "signature": SIGNATURE,
+    "ours": "vectord:",
+    "replace_foreign": False,
+    "forced_since": None,
+}
+
+
+def fill(database: Database, rows: int, *, missing_each: int) -> None:
+    """Images, all but every so-manieth with a vector; nothing is analysed."""
+    database.execute("ALTER TABLE ecai.tb_image SET (autovacuum_enabled = false)")
+    database.execute("ALTER TABLE tb_hsx_img_value SET (autovacuum_enabled = false)")
+    database.execute("INSERT INTO ecai.tb_image (id, url) SELECT id, 'x' FROM generate_series(1, %s) id", (rows,))
+    database.execute(
+        "INSERT INTO tb_hsx_img_value (image_id, feature_vector, model_version) "
+        "SELECT id, '[1,0,0,0]', %s FROM generate_series(1, %s) id WHERE id %% %s <> 0",
+        (SIGNATURE, rows, missing_each),
+    )
+
+
+def plan(database: Database, query: str, values: dict[str, object]) -> dict[str, Any]:
+    """The plan as it ran, inside a tick's transaction, which is then rolled back."""
+    queries = load_queries(database.names, QUERIES)
+    with closing(database.connect()) as session, session.cursor() as cursor:
+        cursor.execute(queries["begin"], {"lock": "test", "lock_timeout": LOCK_TIMEOUT})
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {queries[query]}", values)
+        (row,) = cursor.fetchall()
+        session.rollback()
+    (top,) = row[0] if isinstance(row[0], list) else json.loads(row[0])
+    found: dict[str, Any] = top["Plan"]
+    return found
+
+
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from nodes(child)
+
+
+def scanned(node: dict[str, Any]) -> dict[str, set[str]]:
+    """The kinds of scan, by table."""
+    found: dict[str, set[str]] = {}
+    for one in nodes(node):
+        if "Relation Name" in one and "Scan" in one["Node Type"]:
+            found.setdefault(one["Relation Name"], set()).add(one["Node Type"])
+    return found
+
+
+def buffers(node: dict[str, Any]) -> int:
+    return int(node["Shared Hit Blocks"]) + int(node["Shared Read Blocks"])
+
+
+@pytest.fixture
+def small(make_database: MakeDatabase) -> Database:
+    made = make_database(trigger=False, index="none")
+    fill(made, 5_000, missing_each=100)
+    return made
+
+
+@pytest.fixture
+def large(make_database: MakeDatabase) -> Database:
+    made = make_database(trigger=False, index="none")
+    fill(made, 100_000, missing_each=100)
+    return made
+
+
+@pytest.mark.parametrize("after", [None, 90_000], ids=["from the beginning", "from the middle"])
+@pytest.mark.parametrize("analysed", [False, True], ids=["never analysed", "analysed"])
+def test_a_window_is_read_by_index(large: Database, after: int | None, analysed: bool) -> None:  # noqa: FBT001 - a table
+    if analysed:
+        large.execute("ANALYZE")
+    found = plan(large, "find", FIND | {"after": after})
+    assert scanned(found).keys() == {"tb_image", "tb_hsx_img_value", "job"}
+    assert all(kind.startswith("Index") for kinds in scanned(found).values() for kind in kinds), scanned(found)
+    assert buffers(found) < WINDOW * BUFFERS_PER_ID
+
+
+def test_a_window_costs_the_same_in_a_large_table(small: Database, large: Database) -> None:
+    one, other = (buffers(plan(database, "find", FIND | {"after": 4_000})) for database in (small, large))
+    # A level more of each index is all that twenty times the rows may cost.
+    assert other < one * 1.5
+
+
+def test_the_same_with_all_of_them_missing_and_in_a_queue_of_jobs(large: Database) -> None:
+    large.execute("DELETE FROM tb_hsx_img_value")
+    large.execute("INSERT INTO vectord.job (image_id) SELECT id FROM ecai.tb_image WHERE id % 2 = 0 LIMIT 10000")
+    found = plan(large, "find", FIND | {"after": 4_000})
+    assert all(kind.startswith("Index") for kinds in scanned(found).values() for kind in kinds), scanned(found)
+    assert buffers(found) < WINDOW * BUFFERS_PER_ID
+
+
+def test_what_is_new_is_looked_up_by_index(large: Database) -> None:
+    found = plan(large, "highest", {})
+    assert scanned(found) == {"tb_image": {"Index Only Scan"}}
+    assert buffers(found) < 10
+    assert buffers(plan(large, "find", FIND | {"after": 100_000})) < 10
+
+
+def test_what_is_gone_is_looked_up_by_index(large: Database) -> None:
+    large.execute("INSERT INTO vectord.job (image_id) SELECT id * 50 FROM generate_series(1, 4000) id")
+    found = plan(large, "forget", {"after": 90_000, "upto": 110_000, "window": WINDOW})
+    assert all(kind.startswith("Index") for kinds in scanned(found).values() for kind in kinds), scanned(found)
+    assert buffers(found) < 400 * BUFFERS_PER_ID
+
+
+def test_the_depth_of_the_queue_is_not_counted_to_the_end(large: Database) -> None:
+    large.execute("INSERT INTO vectord.job (image_id) SELECT id FROM generate_series(1, 50000) id")
+    assert buffers(plan(large, "depth", {"most": 100})) < 150
+
+
+def test_whether_a_reprocess_is_over_is_seen_by_index(large: Database) -> None:
+    large.execute(
+        "INSERT INTO vectord.reprocess (generation, cause, forced, walked_at) VALUES (1, 'test', true, now())"
+    )
+    large.execute("INSERT INTO vectord.job (image_id, priority) SELECT id, 1 FROM generate_series(1, 50000) id")
+    assert buffers(plan(large, "finish", {"backfill": 1})) < 50
