@@ -1,0 +1,245 @@
+"""What becomes of the tasks: which goes to which loader, what a report means, and who pays for a death.
+
+Touched by the dispatcher's thread only. The deciding is done by the pure parts (`intake` and `hosts`: what is next;
+`verdict`: whose fault a death was); nothing here waits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from daemon.errors import Reason
+from daemon.loader.child import Child
+from daemon.loader.events import Emit, HostLeftAlone, ImageFinished
+from daemon.loader.hosts import SPACING, HostBook
+from daemon.loader.intake import Intake
+from daemon.loader.options import LoaderOptions
+from daemon.loader.shared import Arena, anonymous_file
+from daemon.loader.slots import Slots
+from daemon.loader.tasks import Phase, Task
+from daemon.loader.verdict import MOST_LOSSES, Death, blame
+from daemon.loader.wire import Report, Step
+from daemon.records import Claim, Failure, Loaded, Pixels, StoredBytes
+
+STAGE = "load"
+STALL_SECONDS = 1.0
+"""So long may images of busy hosts fill the intake while a loader idles; then some are sent back."""
+BUSY_SECONDS = 5.0
+"""When an image of a busy host should come again."""
+
+Deliver = Callable[[Loaded | Failure], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Lane:
+    """Tasks that run among others, or those that run alone; and those of them that wait for the database."""
+
+    intake: Intake = field(default_factory=Intake)
+    reading: dict[int, Task] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.intake) + len(self.reading)
+
+
+class Desk:
+    """All tasks between `take` and delivery. `ask_stored` starts the reading of a row's bytes."""
+
+    def __init__(
+        self,
+        *,
+        options: LoaderOptions,
+        arena: Arena,
+        slots: Slots,
+        deliver: Deliver,
+        emit: Emit,
+        ask_stored: Callable[[Task], None],
+    ) -> None:
+        self._options = options
+        self._slots = slots
+        self._deliver = deliver
+        self._emit = emit
+        self._ask_stored = ask_stored
+        self._lanes = {False: Lane(), True: Lane()}
+        self._moved = 0.0
+        size = options.input_size
+        self._pictures: Pixels = np.frombuffer(arena.memory, np.uint8).reshape(arena.slots, size, size, 3)
+        self.hosts = HostBook(per_host=options.fetch.per_host, pause=options.breaker_seconds)
+
+    def waiting(self, *, solo: bool) -> int:
+        """Tasks of this kind that no loader has."""
+        return len(self._lanes[solo])
+
+    def take(self, task: Task, now: float) -> None:
+        """A new task, or one whose loader was lost."""
+        location = task.claim.location
+        limit = self._options.fetch.max_bytes
+        if isinstance(location, StoredBytes) and location.size > limit:
+            self.fail(task, Reason.TOO_LARGE, f"{location.size} bytes, limit {limit}")
+            return
+        task.move(Phase.WAITING, now)
+        self._lanes[task.solo].intake.put(task)
+
+    def dispatch(self, children: list[Child], now: float) -> None:
+        """Hand out what can be handed out, and send back what should not wait here."""
+        for solo, lane in self._lanes.items():
+            serving = [child for child in children if child.solo is solo and child.free > 0]
+            while (room := sum(child.free for child in serving) - len(lane.reading)) > 0:
+                task = lane.intake.take(lambda host: self.hosts.room(host, now))
+                if task is None:
+                    break
+                self._moved = now
+                self._advance(task, lane, max(serving, key=lambda child: child.free), now)
+            self._turn_away(lane, now, idle=room > 0)
+
+    def stored(self, task: Task, answer: bytes | Exception | None, now: float) -> None:
+        """The database has answered. A task that was given up meanwhile is forgotten."""
+        if self._lanes[task.solo].reading.pop(task.number, None) is None:
+            return
+        match answer:
+            case None:
+                self.fail(task, Reason.NOT_FOUND, "the row holds no bytes any more")
+            case Exception():
+                self.fail(task, Reason.DATABASE_FAILED, type(answer).__name__)
+            case bytes() if len(answer) > self._options.fetch.max_bytes:
+                self.fail(task, Reason.TOO_LARGE, f"{len(answer)} bytes, limit {self._options.fetch.max_bytes}")
+            case bytes():
+                task.file = anonymous_file("vectord-stored", answer)
+                self.take(task, now)
+
+    def report(self, child: Child, report: Report, now: float) -> None:
+        """A loader tells how far it is with a task. Of tasks that it does not have, nothing is believed."""
+        task = child.tasks.get(report.task)
+        if task is None:
+            return
+        if task.phase is Phase.FETCHING and report.step is not Step.LOST:
+            charged = self.hosts.end(task.host, report.reason, now, report.retry_after)
+            task.size, task.fetch_seconds = report.size, report.seconds
+        else:
+            charged = True
+        match report.step:
+            case Step.FETCHED:
+                task.move(Phase.FETCHED, now)
+            case Step.DECODING:
+                task.move(Phase.DECODING, now)
+            case Step.LOADED:
+                del child.tasks[task.number]
+                self._loaded(task, report)
+            case Step.FAILED if report.reason is not None:
+                del child.tasks[task.number]
+                self._failed(task, report, report.reason, now, charged=charged)
+            case _:
+                del child.tasks[task.number]
+                self._lost(task, now)
+
+    def buried(self, child: Child, death: Death, now: float) -> None:
+        """A loader has ended: whoever is to blame fails, the others start over."""
+        limit = self._options.memory_mb * 1024 * 1024
+        charge = blame(death, memory_limit=limit)
+        for task in list(child.tasks.values()):
+            guilty = task is child.culprit if death.killed_for is not None else task.is_decoding()
+            if guilty and charge is not None:
+                self._end_fetch(task, charge, now)
+                self.fail(task, charge, death.describe())
+            elif task.losses >= MOST_LOSSES and task.solo and death.killed_for is None:
+                self._end_fetch(task, Reason.LOADER_LOST, now)
+                reason = Reason.DECODER_MEMORY if task.is_decoding() else Reason.LOADER_LOST
+                self.fail(task, reason, death.describe())
+            else:
+                self._lost(task, now)
+        child.tasks.clear()
+
+    def fail(self, task: Task, reason: Reason, detail: str = "", retry_after: float | None = None) -> None:
+        """Deliver a failure and forget the task."""
+        task.close_file()
+        task.phase = Phase.DELIVERED
+        self._slots.settle(task.slot)
+        self._deliver(Failure(claim=task.claim, stage=STAGE, reason=reason, detail=detail, retry_after=retry_after))
+
+    def give_up_waiting(self) -> list[Claim]:
+        """Forget all tasks that no loader has; their claims."""
+        return [self.forget(task) for task in self._take_waiting()]
+
+    def fail_waiting(self, reason: Reason, detail: str) -> None:
+        """Fail all tasks that no loader has."""
+        for task in self._take_waiting():
+            self.fail(task, reason, detail)
+
+    def _take_waiting(self) -> list[Task]:
+        tasks = []
+        for lane in self._lanes.values():
+            tasks += [*lane.intake.remove(lambda _: True), *lane.reading.values()]
+            lane.reading.clear()
+        return tasks
+
+    def forget(self, task: Task) -> Claim:
+        """Drop a task without a result."""
+        task.close_file()
+        task.phase = Phase.DELIVERED
+        self._slots.settle(task.slot)
+        return task.claim
+
+    def _advance(self, task: Task, lane: Lane, child: Child, now: float) -> None:
+        if isinstance(task.claim.location, StoredBytes) and task.file is None:
+            lane.reading[task.number] = task
+            task.move(Phase.READING, now)
+            self._ask_stored(task)
+            return
+        if task.slot < 0:
+            task.slot = self._slots.lend()
+        task.move(Phase.FETCHING, now)
+        self.hosts.begin(task.host)
+        child.tasks[task.number] = task
+        try:
+            child.send(task)
+        except OSError:  # It is ending; its burial gives the task back.
+            child.leaving = True
+
+    def _turn_away(self, lane: Lane, now: float, *, idle: bool) -> None:
+        """Send back the images of hosts that are left alone, and those of busy hosts that keep others out."""
+        for task in lane.intake.remove(lambda host: self.hosts.is_left_alone(host, now)):
+            self._send_back(task, self.hosts.turn_away(task.host, now))
+        stalled = idle and len(lane.intake) and not self._slots.room() and now - self._moved >= STALL_SECONDS
+        if stalled:
+            per_host = self._options.fetch.per_host
+            for number, task in enumerate(lane.intake.remove(bool, keep=per_host)):
+                self._send_back(task, BUSY_SECONDS + number * SPACING)
+
+    def _send_back(self, task: Task, seconds: float) -> None:
+        self._emit(HostLeftAlone(host=task.host, seconds=seconds))
+        self.fail(task, Reason.HOST_UNAVAILABLE, f"{task.host} is left alone for now", seconds)
+
+    def _loaded(self, task: Task, report: Report) -> None:
+        task.close_file()
+        task.phase = Phase.DELIVERED
+        self._finished(task, report)
+        self._deliver(Loaded(claim=task.claim, pixels=self._pictures[task.slot], slot=task.slot))
+
+    def _failed(self, task: Task, report: Report, reason: Reason, now: float, *, charged: bool) -> None:
+        self._finished(task, report)
+        if charged:
+            self.fail(task, reason, report.detail, report.retry_after)
+        else:
+            self._excuse(task, f"{reason}: {report.detail}".rstrip(": "), now)
+
+    def _excuse(self, task: Task, detail: str, now: float) -> None:
+        self.fail(task, Reason.HOST_UNAVAILABLE, detail, self.hosts.turn_away(task.host, now))
+
+    def _finished(self, task: Task, report: Report) -> None:
+        decoding = 0.0 if task.phase is Phase.FETCHING else report.seconds
+        self._emit(
+            ImageFinished(
+                reason=report.reason, size=task.size, fetch_seconds=task.fetch_seconds, decode_seconds=decoding
+            )
+        )
+
+    def _lost(self, task: Task, now: float) -> None:
+        """Its loader went away, or could not go on; it starts over, and alone once that happens too often."""
+        self._end_fetch(task, Reason.LOADER_LOST, now)
+        task.losses += 1
+        task.solo = task.solo or task.losses > MOST_LOSSES
+        self.take(task, now)
+
+    def _end_fetch(self, task: Task, reason: Reason, now: float) -> None:
+        if task.phase is Phase.FETCHING:
+            self.hosts.end(task.host, reason, now)

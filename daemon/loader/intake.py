@@ -1,0 +1,58 @@
+"""Tasks that wait for a loader: in order, but none waits behind another whose host has no room."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from daemon.loader.tasks import Task
+
+Key = tuple[bool, str]
+"""Not urgent, and the host: urgent tasks sort first."""
+
+
+class Intake:
+    """A queue per host, urgent ones apart; the oldest task whose host has room comes first."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Key, deque[Task]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
+
+    def __iter__(self) -> Iterator[Task]:
+        for queue in self._queues.values():
+            yield from queue
+
+    def put(self, task: Task) -> None:
+        """At the end, or where its number says when it comes back."""
+        queue = self._queues.setdefault((not task.urgent, task.host), deque())
+        if queue and queue[0].number > task.number:
+            queue.appendleft(task)
+        else:
+            queue.append(task)
+
+    def take(self, has_room: Callable[[str], bool]) -> Task | None:
+        """The next task whose host has room."""
+        open_keys = ((key[0], queue[0].number, key) for key, queue in self._queues.items() if has_room(key[1]))
+        first = min(open_keys, default=None)
+        return None if first is None else self._pop(first[2])
+
+    def remove(self, condition: Callable[[str], bool], *, keep: int = 0) -> list[Task]:
+        """Take out the tasks of all hosts of which this holds, but the first few of each."""
+        found: list[Task] = []
+        for key in [key for key in self._queues if condition(key[1])]:
+            queue = self._queues[key]
+            found += list(queue)[keep:]
+            self._queues[key] = deque(list(queue)[:keep])
+            if not self._queues[key]:
+                del self._queues[key]
+        return found
+
+    def hosts(self) -> set[str]:
+        return {host for _, host in self._queues}
+
+    def _pop(self, key: Key) -> Task:
+        queue = self._queues[key]
+        task = queue.popleft()
+        if not queue:
+            del self._queues[key]
+        return task

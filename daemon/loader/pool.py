@@ -1,0 +1,167 @@
+"""The pool of loaders: what the pipeline's load stage uses.
+
+Claims go in by `submit`, results come out through `deliver`, in the pool's own thread. Between the two, nothing that
+an image, a server or an address does reaches this process: it only ever sees small messages of a known shape, and
+pixels of a known size.
+"""
+
+import queue
+import selectors
+import threading
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+
+from daemon.clock import Clock, SystemClock
+from daemon.loader.desk import Deliver, Desk
+from daemon.loader.dispatch import Dispatcher
+from daemon.loader.events import Emit, Event
+from daemon.loader.location import host_key
+from daemon.loader.nursery import Nursery
+from daemon.loader.options import LoaderOptions
+from daemon.loader.shared import anonymous_file, make_arena
+from daemon.loader.slots import Slots
+from daemon.loader.stored import ReadStored, StoredReader
+from daemon.loader.tasks import Task
+from daemon.records import Claim
+
+__all__ = ["LoaderOptions", "LoaderPool", "PoolStatus"]
+
+CLOSE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStatus:
+    """How the pool is, for health and metrics."""
+
+    running: bool
+    """The dispatcher's thread lives."""
+    loaders: int
+    """Loaders that are up."""
+    wanted: int
+    start_failures: int
+    """Loaders in a row that died before they had done anything."""
+    waiting: int
+    """Images that wait for a loader or for their host."""
+    loading: int
+    """Images that loaders have."""
+    hosts_left_alone: int
+    free: int
+    slots: int
+
+
+def _no_stored(_: Claim) -> bytes | None:
+    return None
+
+
+def _no_events(_: Event) -> None:
+    pass
+
+
+class LoaderPool:
+    """Loads images in child processes.
+
+    `deliver` is called with each result and `emit` with each event, in the pool's thread: they must not block for long.
+    `read_stored` is called in another thread for claims whose bytes lie in the database.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: LoaderOptions,
+        deliver: Deliver,
+        read_stored: ReadStored = _no_stored,
+        emit: Emit = _no_events,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock = clock or SystemClock()
+        self._options = options
+        self._numbers = count()
+        self._slots = Slots(common=options.slots, urgent=options.urgent_slots)
+        self._arena = make_arena(slots=options.all_slots, size=options.input_size)
+        self._stored = StoredReader(read_stored, self._answered)
+        self._desk = Desk(
+            options=options,
+            arena=self._arena,
+            slots=self._slots,
+            deliver=deliver,
+            emit=emit,
+            ask_stored=self._stored.ask,
+        )
+        self._nursery = Nursery(
+            options=options,
+            arena=self._arena,
+            clock=clock,
+            selector=selectors.DefaultSelector(),
+            emit=emit,
+        )
+        self._dispatcher = Dispatcher(options, self._desk, self._nursery, clock)
+        self._thread = threading.Thread(target=self._dispatcher.run, name="loader-pool", daemon=True)
+
+    def start(self) -> None:
+        """Start the loaders; returns before they are up."""
+        self._stored.start()
+        self._thread.start()
+
+    def free(self, *, urgent: bool = False) -> int:
+        """How many more may be submitted now."""
+        return 0 if self._nursery.broken() else self._slots.room(urgent=urgent)
+
+    def submit(self, claim: Claim, *, data: bytes | None = None, urgent: bool = False) -> None:
+        """Take a claim; never blocks. `data`: the image's bytes, where they are at hand. `urgent`: ahead of the others.
+
+        Raises `RuntimeError` when there is no slot for it: callers respect `free`.
+        """
+        self._slots.promise()
+        location = claim.location
+        task = Task(
+            number=next(self._numbers),
+            claim=claim,
+            host=host_key(location) if isinstance(location, str) and data is None else "",
+            urgent=urgent,
+            solo=claim.suspect,
+            file=None if data is None else anonymous_file("vectord-upload", data),
+        )
+        self._dispatcher.call(partial(self._dispatcher.take, task))
+
+    def release(self, slot: int) -> None:
+        """The pixels of this slot are not needed any more. From any thread; twice does no harm."""
+        self._slots.settle(slot)
+
+    def drain(self, timeout: float) -> list[Claim]:
+        """Hand out nothing more, wait for what loaders have in hand, and give back the claims without a result.
+
+        What is finished within `timeout` seconds is still delivered; nothing is after this returned.
+        """
+        self._dispatcher.call(self._dispatcher.begin_drain)
+        self._dispatcher.idle.wait(timeout)
+        if not self._thread.is_alive():
+            return self._dispatcher.give_up()
+        answer: queue.SimpleQueue[list[Claim]] = queue.SimpleQueue()
+        self._dispatcher.call(lambda: answer.put(self._dispatcher.give_up()))
+        return answer.get(timeout=CLOSE_SECONDS)
+
+    def status(self) -> PoolStatus:
+        children = list(self._nursery.children)
+        return PoolStatus(
+            running=self._thread.is_alive(),
+            loaders=sum(child.ready and not child.dying for child in children),
+            wanted=self._options.processes,
+            start_failures=self._nursery.failures,
+            waiting=self._desk.waiting(solo=False) + self._desk.waiting(solo=True),
+            loading=sum(len(child.tasks) for child in children),
+            hosts_left_alone=self._desk.hosts.left_alone(self._clock.monotonic()),
+            free=self.free(),
+            slots=self._options.slots,
+        )
+
+    def close(self) -> None:
+        """End the loaders. Pixels that were delivered stay readable as long as someone holds them."""
+        self._dispatcher.call(self._dispatcher.stop)
+        self._stored.close(CLOSE_SECONDS)
+        self._thread.join(CLOSE_SECONDS)
+        self._arena.close()
+        self._dispatcher.close()
+
+    def _answered(self, task: Task, answer: bytes | Exception | None) -> None:
+        self._dispatcher.call(partial(self._dispatcher.stored, task, answer))

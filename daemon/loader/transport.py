@@ -1,0 +1,232 @@
+"""How requests connects here: to checked addresses only, and never past the deadline.
+
+The name is resolved once, all its addresses are checked, and the connection goes to one of exactly those: a second
+answer of the DNS changes nothing, and every redirect comes through here again. Each single read waits at most for the
+read timeout and for what is left of the total, so that dripping headers and bodies end in time like silence does.
+"""
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from requests.models import PreparedRequest
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import parse_url
+
+from daemon.clock import Clock
+from daemon.errors import Reason
+from daemon.loader.guard import Rules, check_addresses, check_port
+from daemon.loader.options import FetchOptions
+from daemon.loader.problem import LoadError
+
+SockAddress = tuple[Any, ...]
+Resolved = list[tuple[int, SockAddress]]
+"""Address family and socket address of each address of a host."""
+Resolve = Callable[[str, int], Resolved]
+
+KEPT_HOSTS = 16
+"""Hosts to which a thread keeps a connection open."""
+
+
+def resolve(host: str, port: int) -> Resolved:
+    """The host's addresses, as the system gives them. Raises `OSError` (gaierror) and `UnicodeError`."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+class Gate:
+    """What one thread's connections go through: the rules, and the deadline of the fetch that it is at."""
+
+    def __init__(self, options: FetchOptions, rules: Rules, clock: Clock, resolver: Resolve = resolve) -> None:
+        self._options = options
+        self._rules = rules
+        self._clock = clock
+        self._resolver = resolver
+        self._deadline = 0.0
+        self.opened = 0
+        """Connections made for this fetch; none means that a kept one was used."""
+
+    def start(self) -> None:
+        """A fetch begins."""
+        self._deadline = self._clock.monotonic() + self._options.total_timeout
+        self.opened = 0
+
+    def left(self) -> float:
+        """Seconds left. Raises `LoadError` (total_timeout) when there are none."""
+        left = self._deadline - self._clock.monotonic()
+        if left <= 0:
+            raise LoadError(Reason.TOTAL_TIMEOUT, f"limit {self._options.total_timeout:g} s")
+        return left
+
+    def patience(self) -> float:
+        """Seconds that one read may wait."""
+        return min(self._options.read_timeout, self.left())
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A connection to one of the host's checked addresses. Raises `LoadError`."""
+        check_port(port, self._rules)
+        ends = self._clock.monotonic() + min(self._options.connect_timeout, self.left())
+        addresses = self._look_up(host, port, ends - self._clock.monotonic())
+        check_addresses(host, [str(address[0]) for _, address in addresses], self._rules)
+        self.opened += 1
+        problem: OSError = TimeoutError()
+        for tried, (family, address) in enumerate(addresses):
+            share = (ends - self._clock.monotonic()) / (len(addresses) - tried)
+            if share <= 0:
+                break
+            try:
+                return self._connect(family, address, share)
+            except OSError as error:
+                problem = error
+        raise _connect_problem(problem)
+
+    def _connect(self, family: int, address: SockAddress, timeout: float) -> socket.socket:
+        end = GuardedSocket(family, socket.SOCK_STREAM)
+        end.gate = self
+        try:
+            end.settimeout(timeout)
+            end.connect(address)
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            end.settimeout(min(self._options.connect_timeout, self.left()))  # For the TLS handshake, if there is one.
+        except BaseException:
+            end.close()
+            raise
+        return end
+
+    def _look_up(self, host: str, port: int, timeout: float) -> Resolved:
+        """The system's resolver knows no deadline, so it is asked in a thread that can be left behind."""
+        answer: list[Resolved | Exception] = []
+
+        def ask() -> None:
+            try:
+                answer.append(self._resolver(host, port))
+            except Exception as error:  # noqa: BLE001 - told in the thread that waits
+                answer.append(error)
+
+        thread = threading.Thread(target=ask, name="resolve", daemon=True)
+        thread.start()
+        thread.join(timeout)
+        match answer:
+            case []:
+                raise LoadError(Reason.DNS_FAILURE, f"no answer within {timeout:.1f} s")
+            case [UnicodeError()]:
+                raise LoadError(Reason.INVALID_URL, "the host is no name")
+            case [Exception()] | [[]]:
+                raise LoadError(Reason.DNS_FAILURE, "the name does not resolve")
+            case [list() as found]:
+                return found
+        raise AssertionError(answer)
+
+
+def _connect_problem(error: OSError) -> LoadError:
+    match error:
+        case ConnectionRefusedError():
+            return LoadError(Reason.CONNECTION_REFUSED)
+        case TimeoutError():
+            return LoadError(Reason.CONNECT_TIMEOUT)
+        case _:
+            return LoadError(Reason.CONNECTION_FAILED, error.strerror or type(error).__name__)
+
+
+class GuardedSocket(socket.socket):
+    """A socket whose every read respects the deadline."""
+
+    gate: Gate
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(self.gate.patience())
+        return super().recv_into(*args, **kwargs)
+
+
+class GuardedTLSSocket(ssl.SSLSocket):
+    """The same under TLS."""
+
+    gate: Gate
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(self.gate.patience())
+        return super().recv_into(*args, **kwargs)
+
+
+class _PlainConnection(HTTPConnection):
+    def __init__(self, *args: Any, gate: Gate, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._gate = gate
+
+    def _new_conn(self) -> socket.socket:
+        return self._gate.connect(self._dns_host, self.port)
+
+
+class _TLSConnection(HTTPSConnection):
+    def __init__(self, *args: Any, gate: Gate, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._gate = gate
+
+    def _new_conn(self) -> socket.socket:
+        return self._gate.connect(self._dns_host, self.port)
+
+    def connect(self) -> None:
+        super().connect()
+        if isinstance(self.sock, GuardedTLSSocket):
+            self.sock.gate = self._gate
+
+
+class _PlainPool(HTTPConnectionPool):
+    def __init__(self, *args: Any, gate: Gate, **kwargs: Any) -> None:
+        self.ConnectionCls = partial(_PlainConnection, gate=gate)  # type: ignore[assignment]  # Called like a class.
+        super().__init__(*args, **kwargs)
+
+
+class _TLSPool(HTTPSConnectionPool):
+    def __init__(self, *args: Any, gate: Gate, **kwargs: Any) -> None:
+        self.ConnectionCls = partial(_TLSConnection, gate=gate)  # type: ignore[assignment]  # Called like a class.
+        super().__init__(*args, **kwargs)
+
+
+class GuardedAdapter(HTTPAdapter):
+    """Keeps connections like any adapter of requests, and makes them through the gate.
+
+    It is called directly, not through a `Session`: that would read the whole body of a redirect, take proxies and
+    passwords from the environment, and carry cookies from one image to another.
+    """
+
+    def __init__(self, gate: Gate, trust: ssl.SSLContext) -> None:
+        self._gate = gate
+        self._trust = trust
+        super().__init__(pool_connections=KEPT_HOSTS, pool_maxsize=1)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": partial(_PlainPool, gate=self._gate),
+            "https": partial(_TLSPool, gate=self._gate, ssl_context=self._trust),
+        }
+
+    def get_connection_with_tls_context(
+        self,
+        request: PreparedRequest,
+        *_: Any,
+        **__: Any,
+    ) -> HTTPConnectionPool:
+        url = parse_url(str(request.url))
+        pool: HTTPConnectionPool = self.poolmanager.connection_from_host(url.host, url.port, url.scheme)
+        return pool
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Nothing to do: the context knows whom to trust. Requests would load the list anew for each connection."""
+
+
+def make_trust(ca_file: str) -> ssl.SSLContext:
+    """Whom TLS connections trust: this file's certificates, or certifi's. Raises `OSError`."""
+    if not ca_file:
+        ca_file = DEFAULT_CA_BUNDLE_PATH
+    context = ssl.create_default_context(cafile=ca_file)
+    context.sslsocket_class = GuardedTLSSocket
+    context.set_alpn_protocols(["http/1.1"])
+    return context

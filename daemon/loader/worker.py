@@ -1,0 +1,153 @@
+"""A loader: the child process in which bytes from outside are fetched and decoded.
+
+Started as `python -m daemon.loader.worker SOCKET ARENA PARENT`, with two inherited files and the parent's process id.
+Several threads fetch; one picture at a time is decoded, so that it is always clear which one a death was over, and
+there is a loader for each core. The child says when a decoding begins, before a single byte of it is looked at.
+
+For tests of faults, the environment variable `LOADER_TEST_PLUGIN` names a module that is imported at the start. It can
+plant a crash, a leak or an endless loop into the decoder of a real loader.
+"""
+
+import importlib
+import logging
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from daemon.errors import Reason
+from daemon.loader import limits
+from daemon.loader.decode import decode, prepare
+from daemon.loader.fetch import Fetcher
+from daemon.loader.options import LoaderOptions, from_plain
+from daemon.loader.problem import LoadError
+from daemon.loader.shared import Arena
+from daemon.loader.wire import Channel, Order, Report, Step, read_order, report_message
+
+PLUGIN_VARIABLE = "LOADER_TEST_PLUGIN"
+_STACK_BYTES = 4 * 1024 * 1024
+"""Of each thread. Codecs want more than musl's default and less than glibc's 8 MiB of limited address space."""
+
+Job = tuple[Order, int | None]
+"""An order, and the open file that came with it."""
+
+
+class Worker:
+    """The threads of one loader."""
+
+    def __init__(self, channel: Channel, arena: Arena, options: LoaderOptions) -> None:
+        self._channel = channel
+        self._arena = arena
+        self._options = options
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._turn = threading.Lock()
+
+    def start(self) -> None:
+        threading.stack_size(_STACK_BYTES)
+        for number in range(self._options.threads):
+            threading.Thread(target=self._serve, name=f"load-{number}", daemon=True).start()
+
+    def put(self, job: Job) -> None:
+        self._jobs.put(job)
+
+    def _serve(self) -> None:
+        fetcher = Fetcher(self._options.fetch)
+        while True:
+            self._do(fetcher, *self._jobs.get())
+
+    def _do(self, fetcher: Fetcher, order: Order, file: int | None) -> None:
+        """One image from order to report, whatever happens."""
+        begun = time.monotonic()
+        try:
+            data = (
+                _take(file, self._options.fetch.max_bytes) if file is not None else fetcher.fetch(str(order.location))
+            )
+        except LoadError as problem:
+            self._tell(_failed(order, problem, time.monotonic() - begun))
+        except MemoryError:
+            self._tell(Report(step=Step.LOST, task=order.task))
+        else:
+            fetched = Report(step=Step.FETCHED, task=order.task, size=len(data), seconds=time.monotonic() - begun)
+            self._decode(order, data, fetched)
+
+    def _decode(self, order: Order, data: bytes, fetched: Report) -> None:
+        if not self._turn.acquire(blocking=False):
+            self._tell(fetched)
+            self._turn.acquire()
+        try:
+            self._tell(replace(fetched, step=Step.DECODING))
+            limits.limit_processor_time(self._options.timeout_seconds * self._options.threads)
+            # Told before the turn passes on: whoever is next may bring the process down at once.
+            self._tell(self._decoded(order, data))
+        finally:
+            self._turn.release()
+
+    def _decoded(self, order: Order, data: bytes) -> Report:
+        begun = time.monotonic()
+        options = self._options
+        try:
+            pixels = decode(data, size=options.input_size, max_pixels=options.max_pixels, srgb=options.srgb)
+        except LoadError as problem:
+            return _failed(order, problem, time.monotonic() - begun)
+        except MemoryError:
+            hunger = LoadError(Reason.DECODER_MEMORY, f"limit {options.memory_mb} MiB")
+            return _failed(order, hunger, time.monotonic() - begun)
+        self._arena.write(order.slot, pixels)
+        return Report(step=Step.LOADED, task=order.task, size=len(data), seconds=time.monotonic() - begun)
+
+    def _tell(self, report: Report) -> None:
+        try:
+            self._channel.send(report_message(report))
+        except OSError:
+            os._exit(0)  # The parent is gone.
+
+
+def _failed(order: Order, problem: LoadError, seconds: float) -> Report:
+    return Report(
+        step=Step.FAILED,
+        task=order.task,
+        reason=problem.reason,
+        detail=problem.detail,
+        retry_after=problem.retry_after,
+        seconds=seconds,
+    )
+
+
+def _take(file: int, max_bytes: int) -> bytes:
+    """The bytes that the parent handed over as an open file."""
+    with open(file, "rb") as handed:
+        data = handed.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise LoadError(Reason.TOO_LARGE, f"limit {max_bytes}")
+    return data
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve until the parent closes its end."""
+    end, arena_file, parent = (int(argument) for argument in arguments)
+    limits.die_with_parent(parent)
+    limits.leave_signals_to_parent()
+    logging.disable(logging.CRITICAL)  # urllib3 would write whole URLs.
+    channel = Channel(socket.socket(fileno=end))
+    hello = channel.receive()
+    if hello is None:
+        return
+    options = from_plain(hello)
+    prepare(options.max_pixels)
+    if plugin := os.environ.get(PLUGIN_VARIABLE):
+        importlib.import_module(plugin)
+    worker = Worker(channel, Arena(arena_file, slots=options.all_slots, size=options.input_size), options)
+    worker.start()
+    limits.limit_memory(options.memory_mb)
+    channel.send(report_message(Report(step=Step.READY)))
+    while (message := channel.receive_with_file()) is not None:
+        worker.put((read_order(message[0]), message[1]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
+    os._exit(0)  # Threads may be in the middle of something; nobody waits for it any more.

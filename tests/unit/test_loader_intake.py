@@ -1,0 +1,67 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.loader.intake import Intake
+from daemon.loader.tasks import Task
+from tests.loading import claim
+
+
+def task(number: int, host: str = "", *, urgent: bool = False) -> Task:
+    return Task(number=number, claim=claim(f"{number}"), host=host, urgent=urgent)
+
+
+def taken(intake: Intake, *closed: str) -> list[int]:
+    numbers = []
+    while (found := intake.take(lambda host: host not in closed)) is not None:
+        numbers.append(found.number)
+    return numbers
+
+
+def test_first_come_first_served_over_all_hosts() -> None:
+    intake = Intake()
+    for number, host in enumerate(["a", "b", "a", "c", "b"]):
+        intake.put(task(number, host))
+    assert taken(intake) == [0, 1, 2, 3, 4]
+    assert len(intake) == 0
+
+
+def test_a_host_without_room_holds_up_nobody() -> None:
+    intake = Intake()
+    for number, host in enumerate(["slow", "slow", "fast", "slow", "fast"]):
+        intake.put(task(number, host))
+    assert taken(intake, "slow") == [2, 4]
+    assert taken(intake) == [0, 1, 3]
+
+
+def test_urgent_tasks_go_first() -> None:
+    intake = Intake()
+    intake.put(task(0))
+    intake.put(task(1, "a"))
+    intake.put(task(2, "a", urgent=True))
+    assert taken(intake) == [2, 0, 1]
+
+
+def test_a_task_that_comes_back_keeps_its_place() -> None:
+    intake = Intake()
+    for number in (3, 4):
+        intake.put(task(number))
+    intake.put(task(1))
+    assert taken(intake) == [1, 3, 4]
+
+
+def test_tasks_of_some_hosts_are_taken_out() -> None:
+    intake = Intake()
+    for number, host in enumerate(["a", "b", "a", "a"]):
+        intake.put(task(number, host))
+    assert [found.number for found in intake.remove(lambda host: host == "a", keep=1)] == [2, 3]
+    assert taken(intake) == [0, 1]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=30), st.sets(st.sampled_from("abc")))
+def test_nothing_is_lost(story: list[tuple[str, bool]], closed: set[str]) -> None:
+    intake = Intake()
+    for number, (host, urgent) in enumerate(story):
+        intake.put(task(number, host, urgent=urgent))
+    first = taken(intake, *closed)
+    assert all(story[number][0] not in closed for number in first)
+    assert sorted(first + taken(intake)) == list(range(len(story)))
