@@ -1,0 +1,79 @@
+"""The Keras model as an OpenVINO model, made by a child process: TensorFlow's gigabyte goes when the child ends.
+
+python -m daemon.engine.convert '{"alpha": 1.0, ...}' FOLDER
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from daemon.engine.protocol import ModelSpec, WeightsFile
+from daemon.engine.quiet import import_openvino
+from daemon.errors import EngineError
+
+MODEL = "model.xml"
+TENSORS = "model.bin"
+"""OpenVINO's two files: the graph, and beside it the weights under the same stem."""
+
+PATIENCE = 600.0
+"""Seconds. It takes about eight on two cores; a machine so slow that it takes this long has another problem."""
+
+TREE = Path(__file__).resolve().parents[2]
+
+
+def convert_in_child(spec: ModelSpec, folder: Path) -> None:
+    """Writes the model into `folder`. Raises `EngineError` with what the child said."""
+    command = [sys.executable, "-m", "daemon.engine.convert", json.dumps(asdict(spec), default=str), str(folder)]
+    # The conversion knows TensorFlow's graphs alone, and has no use for a GPU that others may be using.
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    try:
+        child = subprocess.run(  # noqa: S603  # Our own module, with our own arguments.
+            command,
+            cwd=TREE,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineError(f"the model could not be converted for OpenVINO: {error}") from error
+    if child.returncode:
+        said = (child.stdout or child.stderr).decode(errors="replace").strip().splitlines()
+        raise EngineError(said[-1] if said else f"converting the model for OpenVINO ended with {child.returncode}")
+
+
+def convert(spec: ModelSpec, folder: Path) -> None:
+    """Builds the Keras model, freezes it and saves OpenVINO's form of it. Raises `EngineError`."""
+    from daemon.engine import network  # noqa: PLC0415  # Only the child is to import TensorFlow.
+    from daemon.engine.backends import TensorFlow  # noqa: PLC0415  # As above.
+
+    openvino = import_openvino()
+    tensorflow = TensorFlow(memory_growth=True)
+    frozen = tensorflow.freeze(network.build(spec), rows=None)
+    openvino.save_model(openvino.convert_model(frozen.graph), folder / MODEL, compress_to_fp16=False)
+
+
+def parsed(text: str) -> ModelSpec:
+    """The inverse of what `convert_in_child` passes."""
+    values = json.loads(text)
+    path = values["weights"]["path"]
+    weights = WeightsFile(path=path and Path(path), digest=values["weights"]["digest"])
+    return ModelSpec(**values | {"weights": weights})
+
+
+def main() -> int:
+    """The child: 0, or 1 with one sentence on standard output."""
+    try:
+        convert(parsed(sys.argv[1]), Path(sys.argv[2]))
+    except EngineError as error:
+        sys.stdout.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Finding the weights: a file of the user's, Keras' own for ImageNet (fetched once), or drawn ones for a demo."""
+
+import hashlib
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from daemon.engine.architecture import Array, LayerShapes, Tensors, layers
+from daemon.engine.download import download
+from daemon.engine.protocol import WeightsFile
+from daemon.errors import EngineError
+
+IMAGENET = "imagenet"
+UNTRAINED = "untrained"
+"""Drawn weights, the same on every machine: they tell pictures apart by colour and texture, nothing more."""
+
+BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
+"""Source: keras.applications.mobilenet_v2, BASE_WEIGHT_PATH. Keras knows no hash for these files."""
+
+IMAGENET_SIZES = (96, 128, 160, 192, 224)
+"""Input sizes that have ImageNet weights of their own; the others take those of 224."""
+
+SEED = 20180113
+"""Of the drawn weights; another seed is another model, and so is in their digest."""
+
+
+def find_weights(
+    weights: str, *, alpha: float, input_size: int, state_dir: Path, timeout: float = 10.0, base_url: str = BASE_URL
+) -> WeightsFile:
+    """The weights that `model.weights` names: "imagenet", "untrained", or the path of an H5 or .keras file.
+
+    Fetched ones are kept in `state_dir`/weights. `timeout` is how many seconds the server may keep silent.
+
+    Raises `EngineError` when they cannot be had. What is in a file is checked when an engine opens it.
+    """
+    if weights == UNTRAINED:
+        return WeightsFile(path=None, digest=hashlib.sha256(f"{UNTRAINED}|{alpha}|{SEED}".encode()).hexdigest())
+    path = Path(weights).expanduser()
+    if weights == IMAGENET:
+        path = state_dir / "weights" / imagenet_name(alpha, input_size)
+        if not path.is_file():
+            _fetch(base_url + path.name, path, alpha, timeout)
+    return WeightsFile(path=path, digest=_digest(path))
+
+
+def load_weights(weights: WeightsFile, alpha: float) -> Tensors:
+    """The tensors themselves, checked. Raises `EngineError`."""
+    return draw(alpha) if weights.path is None else _read(weights.path, alpha)
+
+
+def imagenet_name(alpha: float, input_size: int) -> str:
+    """Keras' name of the ImageNet weights without top: by alpha, and by the rows of the pictures they learnt from."""
+    rows = input_size if input_size in IMAGENET_SIZES else 224
+    return f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(alpha)}_{rows}_no_top.h5"
+
+
+def draw(alpha: float, seed: int = SEED) -> Tensors:
+    """Drawn weights: He et al.'s normal distribution (arXiv:1502.01852, eq. 10), and normalisations that do nothing."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    return {layer.name: list(_draw_layer(layer, generator)) for layer in layers(alpha)}
+
+
+def _draw_layer(layer: LayerShapes, generator: np.random.Generator) -> Iterator[Array]:
+    if layer.kind == "batch_normalization":
+        yield from (np.full(shape, value, np.float32) for shape, value in zip(layer.shapes, (1, 0, 0, 1), strict=True))
+        return
+    for shape in layer.shapes:
+        # Each channel of a depthwise kernel sees only itself.
+        inputs = math.prod(shape[:2] if layer.kind == "depthwise_conv2d" else shape[:3])
+        yield generator.normal(0.0, math.sqrt(2.0 / inputs), shape).astype(np.float32)
+
+
+def _read(path: Path, alpha: float) -> Tensors:
+    from daemon.engine.tensors import read_tensors  # noqa: PLC0415  # A warm start has no use for h5py.
+
+    return read_tensors(path, alpha)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EngineError(f"the weights {path} (key model.weights) cannot be read: {error.strerror}") from error
+
+
+def _fetch(url: str, path: Path, alpha: float, timeout: float) -> None:
+    """Fetches the file to `path`, which either appears whole and right or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            part = Path(folder) / path.name
+            download(url, part, timeout)
+            _read(part, alpha)
+            os.replace(part, path)  # noqa: PTH105  # Atomic, and says so.
+    except (OSError, EngineError) as error:
+        raise EngineError(
+            f"the ImageNet weights could not be fetched from {url} ({error}); fetch that file elsewhere and name its "
+            f"path in the key model.weights, or put it at {path}"
+        ) from error

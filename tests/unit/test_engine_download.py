@@ -1,0 +1,121 @@
+"""ImageNet weights over HTTP: once, whole or not at all, and never for long when nobody answers."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import h5py  # type: ignore[import-untyped]  # It has no annotations.
+import pytest
+
+from daemon.engine.architecture import layers
+from daemon.engine.protocol import WeightsFile
+from daemon.engine.weights import draw, find_weights, imagenet_name
+from daemon.errors import EngineError
+
+NAME = imagenet_name(0.35, 96)
+VARIABLES = {1: ["kernel"], 4: ["gamma", "beta", "moving_mean", "moving_variance"]}
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("weights") / NAME
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name for layer in layers(0.35)]
+        for name, arrays in draw(0.35).items():
+            group = file.create_group(name)
+            group.attrs["weight_names"] = [f"{name}/{variable}" for variable in VARIABLES[len(arrays)]]
+            for weight, array in zip(group.attrs["weight_names"], arrays, strict=True):
+                group[weight] = array
+    return path.read_bytes()
+
+
+@contextmanager
+def server(body: bytes, *, status: int = 200, claimed: int | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Serves `body` under every path; gives its address and the list of paths asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body) if claimed is None else claimed))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{running.server_port}/", asked
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+def find(url: str, state_dir: Path, timeout: float = 10.0) -> WeightsFile:
+    return find_weights("imagenet", alpha=0.35, input_size=96, state_dir=state_dir, timeout=timeout, base_url=url)
+
+
+def test_they_are_fetched_once_and_kept(content: bytes, tmp_path: Path) -> None:
+    with server(content) as (url, asked):
+        first, second = find(url, tmp_path), find(url, tmp_path)
+    assert first == second
+    assert first.path == tmp_path / "weights" / NAME
+    assert first.path.read_bytes() == content
+    assert asked == [f"/{NAME}"]
+    assert [path.name for path in first.path.parent.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "missing", "said"),
+    [
+        (b"", 404, 0, "404"),
+        (b"<html>sign in to this network</html>", 200, 0, "cannot be read as Keras weights"),
+        (b"x" * 500_000, 200, 10, "only 500000 of 500010 bytes"),
+    ],
+)
+def test_what_is_not_weights_is_not_kept(body: bytes, status: int, missing: int, said: str, tmp_path: Path) -> None:
+    with (
+        server(body, status=status, claimed=len(body) + missing) as (url, _),
+        pytest.raises(EngineError, match=rf"{said}.*key model\.weights"),
+    ):
+        find(url, tmp_path)
+    assert not list((tmp_path / "weights").iterdir())
+
+
+def test_a_refused_connection_is_told_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with pytest.raises(EngineError, match="refused"):
+        find(f"http://127.0.0.1:{port}/", tmp_path)
+
+
+def test_a_silent_server_is_given_up_within_seconds(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        with pytest.raises(EngineError, match=r"timed out|no answer within"):
+            find(url, tmp_path, timeout=0.3)
+
+
+def test_a_resolver_that_hangs_is_given_up_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        answer.wait(30)
+        raise OSError("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    with pytest.raises(EngineError, match=r"no answer within 0\.3 s"):
+        find("http://weights.invalid/", tmp_path, timeout=0.3)
+    answer.set()
+
+
+def test_a_state_folder_that_cannot_be_written_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("a file where the folder should be")
+    with server(content) as (url, _), pytest.raises(EngineError, match="could not be fetched"):
+        find(url, tmp_path)
