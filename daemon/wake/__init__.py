@@ -1,0 +1,1 @@
+"""What says "look now": notifications (`listener`), and the sweep on its timetable (`sweep`). Neither carries work."""
