@@ -1,21 +1,13 @@
 """The HTTP application: what it answers, not how it is served."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from fastapi import FastAPI, Response
 
+from daemon.health import Health
+
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """Whether the daemon is alive and gets on, whether it can take work, and a word about each part."""
-
-    healthy: bool
-    ready: bool
-    status: str
-    parts: dict[str, str]
 
 
 def create_app(*, health: Callable[[], Health], exposition: Callable[[], bytes]) -> FastAPI:

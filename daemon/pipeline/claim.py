@@ -1,6 +1,5 @@
 """claim: leases due jobs, as many as there is room for."""
 
-from collections.abc import Callable
 from threading import Condition
 from typing import Protocol
 
@@ -21,6 +20,13 @@ class Queue(Protocol):
     def seconds_until_due(self) -> float | None: ...
 
 
+class Loaders(Protocol):
+    """Where claims go: `loader.pool.LoaderPool`. None are free while loaders die as soon as they start."""
+
+    def free(self) -> int: ...
+    def submit(self, claim: Claim) -> None: ...
+
+
 class ClaimStage:
     """Claims when woken, when a job comes due, and every `poll_seconds` in case nobody called.
 
@@ -32,7 +38,7 @@ class ClaimStage:
         self,
         queue: Queue,
         inflight: Inflight,
-        submit: Callable[[Claim], None],
+        loaders: Loaders,
         *,
         poll_seconds: float,
         clock: Clock,
@@ -40,7 +46,7 @@ class ClaimStage:
     ) -> None:
         self._queue = queue
         self._inflight = inflight
-        self._submit = submit
+        self._loaders = loaders
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._emit = emit
@@ -48,6 +54,7 @@ class ClaimStage:
         self._changed = Condition()
         self._look = True
         self._look_at = 0.0
+        self._suspended = False
         self._stopping = False
 
     def wake(self) -> None:
@@ -59,6 +66,12 @@ class ClaimStage:
     def room_changed(self) -> None:
         """Some claim was finished, so there may be room for others."""
         with self._changed:
+            self._changed.notify()
+
+    def suspend(self, *, suspended: bool) -> None:
+        """Claims nothing while suspended: another daemon's model counts now."""
+        with self._changed:
+            self._suspended = suspended
             self._changed.notify()
 
     def stop(self) -> None:
@@ -80,21 +93,24 @@ class ClaimStage:
         with self._changed:
             while not self._stopping:
                 until = self._look_at - self._clock.monotonic()
-                if (self._look or until <= 0) and self._inflight.room >= self._least_room():
+                if (self._look or until <= 0) and self._room() >= self._least_room():
                     self._look = False
                     return True
-                self._changed.wait(None if self._look or until <= 0 else until)
+                self._changed.wait(self._poll_seconds if self._look or until <= 0 else until)
             return False
+
+    def _room(self) -> int:
+        return 0 if self._suspended else min(self._inflight.room, self._loaders.free())
 
     def _least_room(self) -> int:
         return max(1, self._inflight.limit // 4)
 
     def _claim(self) -> None:
-        room, began = self._inflight.room, self._clock.monotonic()
+        room, began = self._room(), self._clock.monotonic()
         claims = self._queue.claim(room)
         self._inflight.add(claims)
         for claim in claims:
-            self._submit(claim)
+            self._loaders.submit(claim)
         self._emit(Worked(stage=STAGE, items=len(claims), seconds=self._clock.monotonic() - began))
         if len(claims) == room:
             self.wake()

@@ -17,9 +17,17 @@ from daemon.records import Embedded, Failure, Loaded, Pixels, Result, Vectors
 STAGE = "embed"
 
 
+class Info(Protocol):
+    """What an engine says of itself, as far as it matters here."""
+
+    @property
+    def batch_limit(self) -> int: ...
+
+
 class Engine(Protocol):
     """The model: an `engine.Engine`."""
 
+    def describe(self) -> Info: ...
     def embed(self, pixels: Pixels) -> Vectors: ...
 
 
@@ -84,6 +92,7 @@ class EmbedStage:
                 raise  # Not even one image fits: only a new process gets the device's memory back.
             return
         self._pause.reset()
+        self._batcher.limit = self._engine.describe().batch_limit
         self._emit(Worked(stage=STAGE, items=len(batch), seconds=self._clock.monotonic() - began))
         for item, vector in zip(batch, vectors, strict=True):
             self._results.put(_result(item, vector))

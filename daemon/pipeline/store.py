@@ -12,7 +12,7 @@ from daemon.events import Emit, Hindered, Overtaken, Settled, Worked
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.inflight import Inflight
 from daemon.policy import Pause, RetryPolicy, decide
-from daemon.records import Claim, Embedded, Failure, Outcome, Released, Result, Stored
+from daemon.records import Claim, Embedded, Failure, ImageId, Outcome, Released, Result, Stored
 
 STAGE = "store"
 
@@ -21,10 +21,10 @@ MOST_AT_ONCE = 256
 
 
 class Written(Protocol):
-    """What a write came to: the claims whose outcome was refused, because they had been overtaken."""
+    """What a write came to: the images whose outcome was refused, because the claim had been overtaken."""
 
     @property
-    def overtaken(self) -> Sequence[Claim]: ...
+    def overtaken(self) -> Sequence[ImageId]: ...
 
 
 class Writer(Protocol):
@@ -94,10 +94,10 @@ class StoreStage:
                 return written
         return None
 
-    def _report(self, outcomes: Sequence[Outcome], overtaken: Sequence[Claim]) -> None:
-        now = datetime.now(UTC)
+    def _report(self, outcomes: Sequence[Outcome], overtaken: Sequence[ImageId]) -> None:
+        now, refused = datetime.now(UTC), set(overtaken)
         for outcome in outcomes:
-            if outcome.claim not in overtaken:
+            if outcome.claim.image_id not in refused:
                 self._emit(Settled(outcome=outcome, seconds=_age(outcome.claim, now)))
         if overtaken:
             self._emit(Overtaken(count=len(overtaken)))

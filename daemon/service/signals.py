@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask for an end; the second one asks for it now."""
+"""SIGTERM and SIGINT ask for an end."""
 
 import signal
 import socket
@@ -11,14 +11,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Set when someone asks the daemon to end. Whoever asks a second time does not want to wait for the drain."""
+    """Set when someone asks the daemon to end: a signal, or a stage that cannot go on."""
 
     def __init__(self) -> None:
         self._asked = Event()
-        self.hurried = Event()
 
     def ask(self) -> None:
-        (self.hurried if self._asked.is_set() else self._asked).set()
+        self._asked.set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until asked; False when `timeout` seconds went by."""

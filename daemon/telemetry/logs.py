@@ -9,6 +9,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from daemon.events import Event, Hindered, Overtaken, Settled, Worked
+from daemon.loader.events import Event as LoaderEvent
+from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.records import Dead, Released, Retry, Stored
 from daemon.redact import redact
 
@@ -58,7 +60,7 @@ class EventLog:
         self._log = structlog.get_logger("vectord")
 
     @singledispatchmethod
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event | LoaderEvent) -> None:
         raise TypeError(f"no log line for {type(event).__name__}")
 
     @__call__.register
@@ -93,3 +95,30 @@ class EventLog:
             kind=type(event.error).__name__,
             pause=round(event.pause, 1),
         )
+
+    @__call__.register
+    def _(self, event: ImageFinished) -> None:
+        self._log.debug(
+            "image.loaded",
+            reason=str(event.reason) if event.reason else None,
+            bytes=event.size,
+            fetch_seconds=round(event.fetch_seconds, 4),
+            decode_seconds=round(event.decode_seconds, 4),
+        )
+
+    @__call__.register
+    def _(self, event: LoaderStarted) -> None:
+        self._log.debug("loader.started", loader=event.pid, seconds=round(event.seconds, 2))
+
+    @__call__.register
+    def _(self, event: LoaderEnded) -> None:
+        tell = self._log.debug if event.expected else self._log.warning
+        tell("loader.ended", loader=event.pid, cause=event.cause, images=event.images, last_words=event.last_words)
+
+    @__call__.register
+    def _(self, event: LoaderStartFailed) -> None:
+        self._log.error("loader.start_failed", failures=event.failures, pause=event.pause, last_words=event.last_words)
+
+    @__call__.register
+    def _(self, event: HostLeftAlone) -> None:
+        self._log.info("host.left_alone", host=event.host, seconds=round(event.seconds, 1))

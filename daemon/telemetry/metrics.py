@@ -7,9 +7,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from daemon.errors import Reason
 from daemon.events import Event, Hindered, Overtaken, Settled, Worked
+from daemon.loader.events import Event as LoaderEvent
+from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.records import Dead, Released, Retry, Stored
 
-STAGES = ("claim", "load", "embed", "store")
+STAGES = ("claim", "load", "embed", "store", "sweep")
+MODEL_LABELS = ("backend", "device", "precision", "signature")
+ENDS = ("expected", "unexpected")
 STATUSES = ("stored", "dead", "retry", "released")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
@@ -54,6 +58,23 @@ class Metrics:
             registry=registry,
         )
         self.batch_size = Histogram("vectord_batch_size", "Images in one batch.", buckets=SIZES, registry=registry)
+        self.fetch_seconds = Histogram(
+            "vectord_fetch_seconds", "Time that fetching one image took.", buckets=SECONDS, registry=registry
+        )
+        self.decode_seconds = Histogram(
+            "vectord_decode_seconds", "Time that decoding one image took.", buckets=SECONDS, registry=registry
+        )
+        self.fetched_bytes = Counter("vectord_fetched_bytes", "Bytes of images fetched.", registry=registry)
+        self.loader_starts = Counter("vectord_loader_starts", "Loaders that came up.", registry=registry)
+        self.loader_ends = Counter(
+            "vectord_loader_ends", "Loaders that ended: recycled, or over an image.", ["end"], registry=registry
+        )
+        self.loader_start_failures = Counter(
+            "vectord_loader_start_failures", "Loaders that died before they had done anything.", registry=registry
+        )
+        self.hosts_left_alone = Counter(
+            "vectord_host_left_alone", "Images sent back because their host fails or asks to wait.", registry=registry
+        )
         self.last_stored = Gauge(
             "vectord_last_stored_timestamp_seconds", "When a vector was last stored.", registry=registry
         )
@@ -76,13 +97,15 @@ class Metrics:
             self.stage_items.labels(stage)
             self.stage_seconds.labels(stage)
             self.stage_faults.labels(stage)
+        for end in ENDS:
+            self.loader_ends.labels(end)
         for status in STATUSES:
             self.images.labels(status)
         for reason in Reason:
             self.failures.labels(str(reason))
 
     @singledispatchmethod
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event | LoaderEvent) -> None:
         raise TypeError(f"no metric for {type(event).__name__}")
 
     @__call__.register
@@ -117,5 +140,26 @@ class Metrics:
     def _(self, event: Hindered) -> None:
         self.stage_faults.labels(event.stage).inc()
 
+    @__call__.register
+    def _(self, event: ImageFinished) -> None:
+        self.stage_items.labels("load").inc()
+        self.stage_seconds.labels("load").observe(event.fetch_seconds + event.decode_seconds)
+        self.fetch_seconds.observe(event.fetch_seconds)
+        self.decode_seconds.observe(event.decode_seconds)
+        self.fetched_bytes.inc(event.size)
 
-MODEL_LABELS = ("backend", "device", "precision", "signature")
+    @__call__.register
+    def _(self, _event: LoaderStarted) -> None:
+        self.loader_starts.inc()
+
+    @__call__.register
+    def _(self, event: LoaderEnded) -> None:
+        self.loader_ends.labels("expected" if event.expected else "unexpected").inc()
+
+    @__call__.register
+    def _(self, _event: LoaderStartFailed) -> None:
+        self.loader_start_failures.inc()
+
+    @__call__.register
+    def _(self, _event: HostLeftAlone) -> None:
+        self.hosts_left_alone.inc()

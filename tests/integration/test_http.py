@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from daemon.api.app import Health, create_app
+from daemon.api.app import create_app
 from daemon.api.server import HttpServer
 from daemon.errors import ConfigurationError
+from daemon.health import Health
 
 
 class Subject:

@@ -1,15 +1,15 @@
-"""batch: size or age, urgent first, little padding; with a made-up clock."""
+"""batch: size or age, urgent first; with a made-up clock."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.pipeline.batch import MOST_PADDING, Batcher, best_size
+from daemon.pipeline.batch import Batcher
 
-SIZES = (1, 2, 4, 8, 16, 32)
+LIMIT = 32
 
 
 def batcher(wait: float = 5.0) -> Batcher[int]:
-    return Batcher(sizes=SIZES, wait_seconds=wait)
+    return Batcher(limit=LIMIT, wait_seconds=wait)
 
 
 def test_nothing_waits_at_first() -> None:
@@ -46,19 +46,22 @@ def test_urgent_images_go_first_and_keep_their_order() -> None:
 
 
 def test_what_is_left_behind_keeps_its_age() -> None:
-    waiting = batcher(wait=5.0)
-    for number in range(17):
+    waiting = batcher(wait=50.0)
+    for number in range(33):
         waiting.add(number, now=float(number))
-    assert waiting.take() == list(range(16))
-    assert waiting.seconds_left(16.0) == 5.0
+    assert waiting.take() == list(range(32))
+    assert waiting.seconds_left(33.0) == 49.0
 
 
-@given(st.integers(1, 200))
-def test_little_is_padded_and_something_is_always_taken(waiting: int) -> None:
-    taken = best_size(waiting, SIZES)
-    above = next(size for size in SIZES if size >= taken)
-    assert 1 <= taken <= min(waiting, SIZES[-1])
-    assert above - taken <= MOST_PADDING * above
+def test_a_limit_that_shrinks_holds_at_once() -> None:
+    shrinking = batcher(wait=50.0)
+    for number in range(20):
+        shrinking.add(number, now=0.0)
+    assert shrinking.seconds_left(0.0) == 50.0
+    shrinking.limit = 8
+    assert shrinking.seconds_left(0.0) == 0.0
+    assert shrinking.room == 0
+    assert [len(shrinking.take()) for _ in range(3)] == [8, 8, 4]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 3)), max_size=120))

@@ -29,6 +29,7 @@ from daemon.records import (
     Dead,
     Embedded,
     Failure,
+    ImageId,
     Loaded,
     Outcome,
     Pixels,
@@ -105,11 +106,15 @@ class FakeQueue:
 class Submitted:
     """Where claims go, and lets a test wait for a number of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, free: int = 1000) -> None:
         self.claims: list[Claim] = []
+        self.places = free
         self._changed = Condition()
 
-    def __call__(self, claim: Claim) -> None:
+    def free(self) -> int:
+        return self.places
+
+    def submit(self, claim: Claim) -> None:
         with self._changed:
             self.claims.append(claim)
             self._changed.notify_all()
@@ -139,6 +144,17 @@ def test_claims_no_more_than_there_is_room_for_and_goes_on_when_there_is() -> No
         submitted.wait(10)
     assert [claim.image_id for claim in submitted.claims] == list(range(10))
     assert max(queue.asked) == 4
+
+
+def test_nothing_is_claimed_while_no_loader_can_take_it() -> None:
+    queue, submitted = FakeQueue([make_claim(1)]), Submitted(free=0)
+    stage = claim_stage(queue, Inflight(4), submitted, Heard(), poll=0.01)
+    with running(stage.run, stage.stop):
+        assert queue.asked == []
+        submitted.places = 1
+        # Nobody tells the stage that loaders live again: it looks by itself.
+        submitted.wait(1)
+    assert queue.asked[0] == 1
 
 
 def test_a_wake_makes_it_look_at_once() -> None:
@@ -185,6 +201,10 @@ class FakeEngine:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.sizes: list[int] = []
+        self.batch_limit = 4
+
+    def describe(self) -> "FakeEngine":
+        return self
 
     def embed(self, pixels: Pixels) -> Vectors:
         self.sizes.append(len(pixels))
@@ -198,7 +218,7 @@ def embed_all(engine: FakeEngine, items: Sequence[Loaded], heard: Heard) -> tupl
     loaded: Channel[Loaded] = Channel()
     results: Channel[Result] = Channel()
     released: list[int] = []
-    batcher: Batcher[Loaded] = Batcher(sizes=(1, 2, 4), wait_seconds=0.0)
+    batcher: Batcher[Loaded] = Batcher(limit=4, wait_seconds=0.0)
     stage = EmbedStage(engine, batcher, loaded, results, released.append, clock=SystemClock(), emit=heard)
     for item in items:
         loaded.put(item)
@@ -214,6 +234,13 @@ def test_embed_gives_each_claim_its_own_vector_and_each_slot_back() -> None:
     assert [(r.claim, r.vector[0]) for r in results if isinstance(r, Embedded)] == [(i.claim, i.slot) for i in items]
     assert released == [item.slot for item in items]
     assert engine.sizes == [4, 3]
+
+
+def test_an_engine_that_ran_out_of_memory_is_given_smaller_batches() -> None:
+    engine = FakeEngine()
+    engine.batch_limit = 2
+    embed_all(engine, [make_loaded(n) for n in range(8)], Heard())
+    assert engine.sizes == [4, 2, 2]
 
 
 def test_a_vector_that_is_not_finite_fails_alone() -> None:
@@ -242,13 +269,13 @@ def test_an_engine_without_memory_for_one_image_ends_the_stage_with_nothing_lost
 
 @dataclass
 class FakeWritten:
-    overtaken: Sequence[Claim] = ()
+    overtaken: Sequence[ImageId] = ()
 
 
 class FakeWriter:
     """Remembers what was written; fails first with the errors it is given."""
 
-    def __init__(self, *errors: Exception, overtaken: Sequence[Claim] = ()) -> None:
+    def __init__(self, *errors: Exception, overtaken: Sequence[ImageId] = ()) -> None:
         self.errors = list(errors)
         self.overtaken = overtaken
         self.written: list[Outcome] = []
@@ -299,10 +326,10 @@ def test_store_keeps_what_it_has_while_the_database_is_away() -> None:
 
 
 def test_an_overtaken_claim_is_counted_and_not_told_as_stored() -> None:
-    first, second = make_claim(1), make_claim(1)
+    first, second = make_claim(1), make_claim(2)
     heard = Heard()
     results = [Embedded(claim=claim, vector=np.ones(2, np.float32)) for claim in (first, second)]
-    store_all(FakeWriter(overtaken=[first]), results, Inflight(5), heard)
+    store_all(FakeWriter(overtaken=[1]), results, Inflight(5), heard)
     assert [event.outcome.claim for event in heard.events if isinstance(event, Settled)] == [second]
     assert heard.of(Overtaken) == [Overtaken(count=1)]
 
@@ -345,6 +372,9 @@ def test_the_heartbeat_renews_what_is_in_flight_three_times_a_lease() -> None:
 
 class FakeLoaders:
     """Loads at once whatever it is handed, until it is told to keep it."""
+
+    def free(self) -> int:
+        return 1000
 
     def __init__(self, load: LoadStage) -> None:
         self.load = load
@@ -393,8 +423,8 @@ def pipeline() -> Pipeline:
     results: Channel[Result] = Channel()
     loaders = FakeLoaders(LoadStage(loaded, results))
     queue, writer, engine, failures = FakeQueue(), FakeWriter(), FakeEngine(), list[BaseException]()
-    claim = ClaimStage(queue, inflight, loaders.submit, poll_seconds=0.02, clock=clock, emit=heard)
-    batcher: Batcher[Loaded] = Batcher(sizes=(1, 2, 4), wait_seconds=0.001)
+    claim = ClaimStage(queue, inflight, loaders, poll_seconds=0.02, clock=clock, emit=heard)
+    batcher: Batcher[Loaded] = Batcher(limit=4, wait_seconds=0.001)
     stages = Stages(
         claim=claim,
         loaders=loaders,

@@ -13,6 +13,8 @@ import structlog
 
 from daemon.errors import DatabaseUnavailableError, Reason
 from daemon.events import Event, Hindered, Overtaken, Settled, Worked
+from daemon.loader.events import Event as LoaderEvent
+from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.records import Claim, Dead, Released, Retry, Stored
 from daemon.redact import redact
 from daemon.telemetry import logs
@@ -21,7 +23,7 @@ from daemon.telemetry.metrics import Metrics
 
 CLAIM = Claim(image_id=7, revision=1, token=uuid4(), location="http://x/7", attempt=2)
 GONE = DatabaseUnavailableError("no connection to postgresql://bob:hunter2@db/x")
-EVENTS: dict[str, Event] = {
+EVENTS: dict[str, Event | LoaderEvent] = {
     "worked": Worked(stage="embed", items=8, seconds=0.5),
     "stored": Settled(outcome=Stored(claim=CLAIM, vector=np.ones(2, np.float32)), seconds=1.5),
     "released": Settled(outcome=Released(claim=CLAIM), seconds=None),
@@ -34,10 +36,15 @@ EVENTS: dict[str, Event] = {
     ),
     "overtaken": Overtaken(count=3),
     "hindered": Hindered(stage="store", error=GONE, pause=0.2),
+    "image finished": ImageFinished(reason=None, size=1000, fetch_seconds=0.25, decode_seconds=0.5),
+    "loader started": LoaderStarted(pid=1, seconds=0.3),
+    "loader ended": LoaderEnded(pid=1, expected=False, cause="signal 11", images=3, last_words=""),
+    "loader start failed": LoaderStartFailed(failures=2, pause=1.0, last_words="no memory"),
+    "host left alone": HostLeftAlone(host="example.org", seconds=5.0),
 }
 
 
-def lines(level: str, *events: Event) -> list[dict[str, Any]]:
+def lines(level: str, *events: Event | LoaderEvent) -> list[dict[str, Any]]:
     out = io.StringIO()
     logs.configure(level=level, form="json", stream=out)
     try:
@@ -111,6 +118,9 @@ def test_events_move_the_metrics() -> None:
     assert value(metrics, "vectord_overtaken_total") == 3
     assert value(metrics, "vectord_stage_faults_total", stage="store") == 1
     assert value(metrics, "vectord_latency_seconds_sum") == 1.5
+    assert value(metrics, "vectord_stage_seconds_sum", stage="load") == 0.75
+    assert value(metrics, "vectord_fetched_bytes_total") == 1000
+    assert value(metrics, "vectord_loader_ends_total", end="unexpected") == 1
 
 
 def test_a_watched_gauge_is_read_when_someone_asks() -> None:
@@ -131,7 +141,7 @@ def test_no_metric_has_an_id_or_a_url_in_a_label() -> None:
     for event in EVENTS.values():
         metrics(event)
     labels = {label for family in metrics.registry.collect() for sample in family.samples for label in sample.labels}
-    assert labels <= {"stage", "status", "reason", "le", "backend", "device", "precision", "signature"}
+    assert labels <= {"stage", "status", "reason", "le", "backend", "device", "precision", "signature", "end"}
 
 
 def test_importing_the_api_loads_neither_an_engine_nor_the_database() -> None:

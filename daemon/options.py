@@ -1,0 +1,124 @@
+"""The sections of the configuration as the plain values that the parts take."""
+
+import platform
+from pathlib import Path
+
+from daemon.config import Settings
+from daemon.db.generation import Instance
+from daemon.db.names import Names
+from daemon.db.schema import SchemaOptions
+from daemon.db.sweep import SweepOptions
+from daemon.engine import EngineOptions, ModelSpec, WeightsFile
+from daemon.loader.options import FetchOptions
+from daemon.loader.pool import LoaderOptions
+from daemon.policy import RetryPolicy
+from daemon.signature import Model, dimension, sign
+
+BATCHES_IN_FLIGHT = 4
+"""One being loaded, one being filled, one in the model, one being stored."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def names(settings: Settings) -> Names:
+    """The configured tables and columns."""
+    source, target = settings.source, settings.target
+    return Names(
+        schema=settings.queue.schema_name,
+        source_table=source.table,
+        source_id=source.id_column,
+        source_location=source.location_column,
+        target_table=target.table,
+        target_id=target.id_column,
+        target_vector=target.vector_column,
+        target_dimension=target.dimension_column,
+        target_version=target.version_column,
+    )
+
+
+def schema_options(settings: Settings) -> SchemaOptions:
+    """`queue.trigger`, `queue.notify`, `target.index`, and the vector's length, which follows from `model.alpha`."""
+    queue = settings.queue
+    return SchemaOptions(
+        trigger=queue.trigger,
+        notify=queue.notify,
+        index=settings.target.index,
+        dimension=dimension(settings.model.alpha),
+    )
+
+
+def sweep_options(settings: Settings) -> SweepOptions:
+    """`sweep`, and what of `queue` and `reprocess` bears on it."""
+    return SweepOptions(
+        window=settings.sweep.window,
+        high_water=settings.queue.high_water,
+        replace_foreign=settings.reprocess.foreign == "replace",
+        notify=settings.queue.notify,
+    )
+
+
+def loader_options(settings: Settings) -> LoaderOptions:
+    """`loader` and `fetch`, and slots enough that neither loaders nor the engine wait for one."""
+    loader, fetch = settings.loader, settings.fetch
+    in_hand = 2 * loader.process_count * loader.threads
+    return LoaderOptions(
+        processes=loader.process_count,
+        threads=loader.threads,
+        timeout_seconds=loader.timeout_seconds,
+        memory_mb=loader.memory_mb,
+        max_pixels=loader.max_pixels,
+        input_size=settings.model.input_size,
+        slots=in_hand + BATCHES_IN_FLIGHT * settings.engine.batch_max,
+        fetch=FetchOptions(
+            connect_timeout=fetch.connect_timeout,
+            read_timeout=fetch.read_timeout,
+            total_timeout=fetch.total_timeout,
+            max_bytes=fetch.max_bytes,
+            max_redirects=fetch.max_redirects,
+            per_host=fetch.per_host,
+            allow_networks=tuple(map(str, fetch.allow_networks)),
+            allow_hosts=fetch.allow_hosts,
+            allow_ports=fetch.allow_ports,
+            file_roots=tuple(map(str, fetch.file_roots)),
+            user_agent=fetch.user_agent,
+        ),
+    )
+
+
+def instance(settings: Settings, weights: WeightsFile) -> Instance:
+    """Who this is over all its restarts: the machine, and the state that it keeps there."""
+    model = Model(
+        alpha=settings.model.alpha,
+        input_size=settings.model.input_size,
+        scaling=settings.model.scaling,
+        weights_digest=weights.digest,
+    )
+    return Instance(
+        name=f"{platform.node()}:{settings.database.state_dir}",
+        boot_id=BOOT_ID.read_text().strip() if BOOT_ID.is_file() else "",
+        signature=sign(model, generation=0),
+        mode=settings.reprocess.on_start,
+    )
+
+
+def model_spec(settings: Settings, weights: WeightsFile) -> ModelSpec:
+    """`model`, with the weights found."""
+    model = settings.model
+    return ModelSpec(alpha=model.alpha, input_size=model.input_size, scaling=model.scaling, weights=weights)
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    """`engine`, and where compiled models are kept."""
+    engine = settings.engine
+    return EngineOptions(
+        state_dir=settings.database.state_dir,
+        backend=engine.backend,
+        device=engine.device,
+        memory_growth=engine.memory_growth,
+        precision=engine.precision,
+        batch_max=engine.batch_max,
+    )
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    """`queue.max_attempts` and `queue.retry_base_seconds`."""
+    return RetryPolicy(max_attempts=settings.queue.max_attempts, base_seconds=settings.queue.retry_base_seconds)

@@ -1,0 +1,53 @@
+"""Asks the daemon's parts how they are, as far as they are there yet."""
+
+from collections.abc import Callable, Sized
+from dataclasses import dataclass
+from typing import Protocol
+
+from daemon.health import Facts, Health, judge
+from daemon.service.presence import Presence
+from daemon.service.pulse import Pulse
+
+
+class Stages(Protocol):
+    """The pipeline: `pipeline.runner.Runner`."""
+
+    def alive(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organs:
+    """What there is once the daemon is up. `listener` gives a word about LISTEN."""
+
+    stages: Stages
+    inflight: Sized
+    presence: Presence
+    listener: Callable[[], str]
+
+
+class Vitals:
+    """Answers before the daemon is up, too: a probe that gets no answer would have it killed in its warm-up."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self._organs: Organs | None = None
+
+    def up(self, organs: Organs) -> None:
+        """From now on these are asked."""
+        self._organs = organs
+
+    def health(self) -> Health:
+        return judge(self._facts())
+
+    def _facts(self) -> Facts:
+        organs = self._organs
+        in_flight = len(organs.inflight) if organs else 0
+        return Facts(
+            warm=organs is not None,
+            running=organs is not None and organs.stages.alive(),
+            superseded=organs is not None and organs.presence.superseded,
+            idle_seconds=self._pulse.idle_seconds(in_flight),
+            in_flight=in_flight,
+            hindrances=self._pulse.hindrances,
+            listener=organs.listener() if organs else "not started",
+        )

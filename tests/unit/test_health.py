@@ -1,0 +1,70 @@
+"""health: a table of states, and what it is made from."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from daemon.errors import DatabaseUnavailableError
+from daemon.events import Hindered, Settled, Worked
+from daemon.health import STALLED_SECONDS, Facts, judge
+from daemon.records import Claim, Released
+from daemon.service.pulse import Pulse
+
+WELL = Facts(
+    warm=True, running=True, superseded=False, idle_seconds=0, in_flight=0, hindrances={}, listener="listening"
+)
+AWAY = {"store": "the server is away"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "healthy", "ready", "status"),
+    [
+        ({}, True, True, "idle"),
+        ({"in_flight": 3}, True, True, "working on 3 images"),
+        ({"warm": False, "running": False}, True, False, "starting"),
+        ({"running": False}, False, False, "a stage has ended"),
+        ({"in_flight": 3, "idle_seconds": STALLED_SECONDS + 1}, False, True, "stalled"),
+        ({"in_flight": 3, "idle_seconds": STALLED_SECONDS - 1}, True, True, "working"),
+        ({"hindrances": AWAY}, True, False, "waiting: store: the server is away"),
+        # Nothing moves because PostgreSQL is away: a restart would not bring it back.
+        ({"hindrances": AWAY, "in_flight": 3, "idle_seconds": STALLED_SECONDS + 1}, True, False, "waiting"),
+        ({"superseded": True}, True, False, "superseded"),
+    ],
+)
+def test_health(changes: dict[str, object], *, healthy: bool, ready: bool, status: str) -> None:
+    health = judge(replace(WELL, **changes))  # type: ignore[arg-type] # a table of changes has no one type
+    assert (health.healthy, health.ready) == (healthy, ready)
+    assert health.status.startswith(status)
+
+
+def test_the_parts_say_what_hinders_whom() -> None:
+    assert judge(replace(WELL, hindrances=AWAY)).parts == {"listener": "listening", "store": "the server is away"}
+
+
+class FakeClock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_pulse_knows_how_long_nothing_moved_while_something_should() -> None:
+    clock = FakeClock()
+    pulse = Pulse(clock)
+    clock.now = 50.0
+    assert pulse.idle_seconds(in_flight=0) == 0
+    clock.now = 60.0
+    assert pulse.idle_seconds(in_flight=2) == 10
+    claim = Claim(image_id=1, revision=1, token=uuid4(), location="x")
+    pulse(Settled(outcome=Released(claim=claim), seconds=None))
+    assert pulse.idle_seconds(in_flight=2) == 0
+
+
+def test_a_hindrance_lasts_until_that_stage_works_again_and_hides_credentials() -> None:
+    pulse = Pulse(FakeClock())
+    pulse(Hindered(stage="store", error=DatabaseUnavailableError("postgresql://bob:pw@db is away"), pause=1))
+    pulse(Worked(stage="claim", items=1, seconds=1))
+    assert pulse.hindrances == {"store": "postgresql://***@db is away"}
+    pulse(Worked(stage="store", items=1, seconds=1))
+    assert pulse.hindrances == {}
