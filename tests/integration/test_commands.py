@@ -1,0 +1,256 @@
+"""The commands as somebody types them: processes, signals, exit statuses, and what stands on the screen."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.pictures import picture, serving
+from tests.whole import Tables
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+WEIGHTS = SHARED / "weights" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+FLOWERS = SHARED / "photos" / "flowers"
+PATIENCE = 120
+
+
+@pytest.fixture(scope="module")
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled models are kept over the tests of this file."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture
+def environment(state_dir: Path) -> dict[str, str]:
+    """The tester's, less what would be taken for configuration."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VECTORD_", "POSTGRES_"))}
+    return kept | {"VECTORD_DATABASE__STATE_DIR": str(state_dir), "PYTHONPATH": str(ROOT)}
+
+
+def call(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "daemon", *arguments]
+    return subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+@contextmanager
+def daemon_process(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """`run`, until it says that it is ready; killed at the end if it still lives."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "daemon", "run"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for_line(process, "daemon.ready")
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def wait_for_line(process: "subprocess.Popen[str]", event: str) -> dict[str, object]:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("{") and json.loads(line)["event"] == event:
+            found: dict[str, object] = json.loads(line)
+            return found
+    raise AssertionError(f"ended with status {process.wait(5)} before it said {event}")
+
+
+def stop(process: "subprocess.Popen[str]", number: signal.Signals) -> int:
+    process.send_signal(number)
+    process.communicate(timeout=PATIENCE)
+    return process.returncode
+
+
+def reference(files: list[Path]) -> np.ndarray:
+    """What plain Pillow and plain Keras make of the files: the definition of a right vector."""
+    from daemon.engine.quiet import import_keras  # noqa: PLC0415 - takes seconds, and only this needs it
+
+    keras = import_keras()
+    model = keras.applications.MobileNetV2(
+        alpha=1.0, include_top=False, pooling="avg", input_shape=(224, 224, 3), weights=str(WEIGHTS)
+    )
+    pixels = [
+        np.asarray(Image.open(file).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR), np.float32)
+        for file in files
+    ]
+    vectors = model.predict(keras.applications.mobilenet_v2.preprocess_input(np.stack(pixels)), verbose=0)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+@pytest.mark.skipif(not WEIGHTS.is_file(), reason="../shared/weights is not there")
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+def test_run_makes_exactly_the_vectors_of_plain_keras(empty_database: str, environment: dict[str, str]) -> None:
+    files = sorted(FLOWERS.glob("*/*.jpg"))[::10]
+    environment |= {
+        "VECTORD_DATABASE__DSN": empty_database,
+        "VECTORD_MODEL__WEIGHTS": str(WEIGHTS),
+        "VECTORD_FETCH__FILE_ROOTS": json.dumps([str(FLOWERS)]),
+        "VECTORD_HTTP__PORT": "0",
+    }
+    tables = Tables(empty_database)
+    with daemon_process(environment) as process:
+        tables.insert(dict(enumerate(map(str, files))))
+        tables.wait(lambda: len(tables.vectors()) == len(files), f"{len(files)} vectors")
+        assert stop(process, signal.SIGTERM) == 0
+    made = np.array([json.loads(vector) for _, vector in sorted(tables.vectors().items())])
+    cosines = (made * reference(files)).sum(axis=1)
+    assert len(cosines) == 20
+    assert cosines.min() >= 0.9999
+
+
+@pytest.fixture(scope="module")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file as a user would have it, made by Keras in a process of its own."""
+    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    code = (
+        "import sys; from daemon.engine.quiet import import_keras; keras = import_keras();"
+        "keras.applications.MobileNetV2(alpha=0.35, include_top=False, input_shape=(96, 96, 3), weights=None)"
+        ".save_weights(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture
+def small(environment: dict[str, str], small_weights: Path, empty_database: str) -> dict[str, str]:
+    """An environment for `run` with the smallest model, and pictures on loopback allowed."""
+    return environment | {
+        "VECTORD_DATABASE__DSN": empty_database,
+        "VECTORD_MODEL__WEIGHTS": str(small_weights),
+        "VECTORD_MODEL__ALPHA": "0.35",
+        "VECTORD_MODEL__INPUT_SIZE": "96",
+        "VECTORD_FETCH__ALLOW_NETWORKS": '["127.0.0.0/8"]',
+        "VECTORD_FETCH__ALLOW_PORTS": "[0]",
+        "VECTORD_HTTP__PORT": "0",
+        "VECTORD_LOADER__PROCESSES": "1",
+        "VECTORD_QUEUE__LEASE_SECONDS": "2",
+        "VECTORD_QUEUE__POLL_SECONDS": "0.5",
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_under_load_ends_it_with_nothing_lost(
+    small: dict[str, str], empty_database: str, number: signal.Signals
+) -> None:
+    tables = Tables(empty_database)
+    with serving() as web:
+        images = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(150)}
+        with daemon_process(small) as process:
+            tables.insert(images)
+            assert stop(process, number) == 0
+        leased = "SELECT count(*) FROM vectord.job WHERE lease_until IS NOT NULL OR attempts > 0"
+        assert tables.execute(leased) == [(0,)]
+        assert len(tables.vectors()) + len(tables.jobs()) == 150
+
+
+def test_after_kill_9_another_daemon_takes_over(small: dict[str, str], empty_database: str) -> None:
+    tables = Tables(empty_database)
+    with serving() as web:
+        images = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(150)}
+        with daemon_process(small) as process:
+            tables.insert(images)
+            assert stop(process, signal.SIGKILL) == -signal.SIGKILL
+        with daemon_process(small) as process:
+            tables.wait(lambda: len(tables.vectors()) == 150, "150 vectors")
+            tables.wait(lambda: tables.jobs() == {}, "an empty queue")
+            assert stop(process, signal.SIGTERM) == 0
+
+
+def test_run_without_weights_says_how_to_supply_them(environment: dict[str, str], empty_database: str) -> None:
+    environment |= {"VECTORD_DATABASE__DSN": empty_database, "VECTORD_MODEL__WEIGHTS": "/nowhere/weights.h5"}
+    done = call(environment | {"VECTORD_HTTP__PORT": "0"}, "run")
+    assert done.returncode == 1
+    assert "model.weights" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_configuration_is_exit_status_2(environment: dict[str, str]) -> None:
+    done = call(environment | {"VECTORD_MODEL__ALPHA": "7", "VECTORD_QUEUE__LEESE": "1"}, "run")
+    assert done.returncode == 2
+    assert "model.alpha" in done.stderr
+    assert "queue.leese" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run_waits_for_a_database_that_is_away_and_ends_when_asked(small: dict[str, str]) -> None:
+    environment = small | {"VECTORD_DATABASE__DSN": "host=127.0.0.1 port=1 user=nobody"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "daemon", "run"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert "database.dsn" in str(wait_for_line(process, "database.unavailable"))
+        assert stop(process, signal.SIGTERM) == 0
+
+
+def test_init_leaves_existing_tables_as_they_are_but_for_the_trigger(
+    environment: dict[str, str], empty_database: str
+) -> None:
+    tables = Tables(empty_database)
+    tables.execute(
+        "CREATE SCHEMA ecai; CREATE TABLE ecai.tb_image (id bigint PRIMARY KEY, url varchar(500), extra text);"
+        "INSERT INTO ecai.tb_image VALUES (1, 'http://x/1.jpg', 'kept')"
+    )
+    columns = "SELECT attname, atttypid, atttypmod FROM pg_attribute WHERE attrelid = 'ecai.tb_image'::regclass"
+    before = tables.execute(columns)
+    for _ in range(2):
+        done = call(environment | {"VECTORD_DATABASE__DSN": empty_database}, "init")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert tables.execute(columns) == before
+    assert tables.execute("SELECT * FROM ecai.tb_image") == [(1, "http://x/1.jpg", "kept")]
+    triggers = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'ecai.tb_image'::regclass AND NOT tgisinternal"
+    assert tables.execute(triggers)[0][0] > 0
+    assert tables.execute("SELECT count(*) FROM tb_hsx_img_value") == [(0,)]
+
+
+def test_what_a_dba_would_run_is_printed_and_nothing_done(environment: dict[str, str], empty_database: str) -> None:
+    done = call(environment | {"VECTORD_DATABASE__DSN": empty_database}, "init", "--print-sql")
+    assert done.returncode == 0
+    tables = Tables(empty_database)
+    assert tables.execute("SELECT to_regclass('vectord.job')") == [(None,)]
+    tables.execute(done.stdout.replace("BEGIN;", "", 1).replace("COMMIT;", "", 1))
+    assert tables.execute("SELECT count(*) FROM vectord.job") == [(0,)]
+
+
+def test_the_demo_draws_its_pictures_and_shows_what_came_of_them(environment: dict[str, str]) -> None:
+    small_model = {"VECTORD_MODEL__ALPHA": "0.35", "VECTORD_MODEL__INPUT_SIZE": "96"}
+    done = call(environment | small_model, "demo", "--count", "18", "--weights", "untrained", "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert (shown["images"], shown["vectors"], shown["failed"]) == (18, 18, 0)
+    assert {"seconds", "images_per_second", "signature"} <= set(shown)
+    assert shown["trained"] is False
+    assert "untrained" in done.stdout
+    assert "18 of 18 images have their vector" in done.stdout
+
+
+def test_the_demo_fails_when_an_image_gets_no_vector(environment: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.jpg").write_bytes(picture(number))
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    small_model = {"VECTORD_MODEL__ALPHA": "0.35", "VECTORD_MODEL__INPUT_SIZE": "96"}
+    done = call(environment | small_model, "demo", "--images", str(folder), "--weights", "untrained", "--json")
+    assert done.returncode == 1
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert (shown["images"], shown["vectors"], shown["failed"]) == (4, 3, 1)
+    assert shown["failures"] == {"not_an_image": 1}
+
+
+@pytest.mark.skipif(not WEIGHTS.is_file(), reason="../shared/weights is not there")
+def test_the_demo_finds_flowers_by_their_likeness(environment: dict[str, str]) -> None:
+    done = call(environment, "demo", "--images", str(FLOWERS), "--weights", str(WEIGHTS), "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert (shown["images"], shown["vectors"], shown["failed"]) == (200, 200, 0)
+    assert shown["nearest_neighbour_accuracy"] == pytest.approx(0.80, abs=0.005)

@@ -1,0 +1,185 @@
+"""The main job: rows appear, vectors follow; in one process, with real HTTP, real loaders, a real PostgreSQL."""
+
+import json
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from daemon import wiring
+from daemon.errors import ConfigurationError, DatabaseError
+from daemon.wiring import Daemon
+from tests.pictures import Web, picture, serving
+from tests.whole import Tables, settings
+
+
+@pytest.fixture(scope="module")
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled models are kept over the tests of this file."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serving() as web:
+        yield web
+
+
+@pytest.fixture
+def tables(empty_database: str) -> Tables:
+    return Tables(empty_database)
+
+
+@pytest.fixture
+def daemon(empty_database: str, state_dir: Path) -> Iterator[Daemon]:
+    with wiring.open_daemon(settings(empty_database, state_dir), allow_untrained=True) as daemon:
+        yield daemon
+
+
+def test_rows_that_appear_get_vectors(daemon: Daemon, web: Web, tables: Tables) -> None:
+    tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 41)})
+    tables.wait(lambda: len(tables.vectors()) == 40, "40 vectors")
+    rows = tables.execute(
+        "SELECT DISTINCT model_version, vector_dimension, vector_dims(feature_vector),"
+        " round(vector_norm(feature_vector)::numeric, 4) FROM tb_hsx_img_value"
+    )
+    assert rows == [(daemon.signature, 1280, 1280, 1)]
+    assert len(set(tables.vectors().values())) == 40
+    tables.wait(lambda: tables.jobs() == {}, "an empty queue")
+
+
+def test_a_changed_location_gets_a_new_vector_and_another_column_no_inference(
+    daemon: Daemon, web: Web, tables: Tables
+) -> None:
+    tables.insert({1: web.add("/1.jpg", picture(1)), 2: web.add("/2.jpg", picture(2))})
+    tables.wait(lambda: len(tables.vectors()) == 2, "two vectors")
+    first = tables.vectors()
+    tables.execute("UPDATE ecai.tb_image SET md5 = 'abc', file_type = 3 WHERE id = 1")
+    tables.execute("UPDATE ecai.tb_image SET url = %s WHERE id = 2", (web.add("/other.jpg", picture(99)),))
+    tables.wait(lambda: tables.vectors()[2] != first[2], "a new vector of image 2")
+    tables.wait(lambda: tables.jobs() == {}, "an empty queue")
+    assert tables.vectors()[1] == first[1]
+    assert web.asked == {"/1.jpg": 1, "/2.jpg": 1, "/other.jpg": 1}
+
+
+def test_a_deleted_row_leaves_nothing_behind(daemon: Daemon, web: Web, tables: Tables) -> None:
+    tables.insert({1: web.add("/1.jpg", picture(1)), 2: web.base + "/none.jpg"})
+    tables.wait(lambda: 1 in tables.vectors() and tables.jobs().get(2, ("",))[0] == "dead", "one of each")
+    tables.execute("DELETE FROM ecai.tb_image")
+    assert tables.vectors() == {}
+    assert tables.jobs() == {}
+
+
+def test_bad_input_ends_with_its_reason_and_takes_nothing_with_it(daemon: Daemon, web: Web, tables: Tables) -> None:
+    with closing(socket.socket()) as unbound:
+        unbound.bind(("127.0.0.1", 0))
+        # Bound and not listening: a connection is refused, and nobody else gets the port meanwhile.
+        refused = f"http://127.0.0.1:{unbound.getsockname()[1]}/x.jpg"
+        bad = {
+            101: (web.base + "/none.jpg", "not_found"),
+            102: (web.add("/page.html", b"<html>not a picture</html>"), "not_an_image"),
+            103: ("", "empty_location"),
+            104: ("http://10.0.0.1/x.jpg", "blocked_address"),
+            105: ("ftp://127.0.0.1/x.jpg", "unsupported_scheme"),
+            106: (web.add("/cut.jpg", picture(5, (640, 480))[:2000]), "truncated"),
+        }
+        good = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 21)}
+        tables.insert(good | {image: url for image, (url, _) in bad.items()} | {107: refused})
+        tables.execute("INSERT INTO ecai.tb_image (id, url) VALUES (108, NULL)")
+        tables.wait(lambda: len(tables.vectors()) == 20, "the good ones")
+        expected = {image: ("dead", reason, 1) for image, (_, reason) in bad.items()}
+        expected[108] = ("dead", "empty_location", 1)
+        tables.wait(lambda: expected.items() <= tables.jobs().items(), f"{expected}")
+        # Tried again a few times; whether its host is left alone meanwhile is a matter of timing.
+        retrying = {"connection_refused", "host_unavailable"}
+        tables.wait(lambda: tables.jobs()[107][1] in retrying, "the reason of the refused one")
+    assert sorted(tables.vectors()) == sorted(good)
+
+
+def test_images_that_were_there_before_the_daemon_are_found(
+    empty_database: str, state_dir: Path, web: Web, tables: Tables
+) -> None:
+    given = settings(empty_database, state_dir, queue={"trigger": False})
+    wiring.migrate(given)
+    tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 6)})
+    assert tables.jobs() == {}
+    with wiring.open_daemon(given, allow_untrained=True):
+        tables.wait(lambda: len(tables.vectors()) == 5, "five vectors, by the sweep alone")
+
+
+def test_a_stop_under_load_loses_nothing(empty_database: str, state_dir: Path, web: Web, tables: Tables) -> None:
+    given = settings(empty_database, state_dir)
+    images = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 121)}
+    with wiring.open_daemon(given, allow_untrained=True):
+        tables.insert(images)
+    # Whatever was in work was stored or released: nothing is leased, and no attempt was charged.
+    left = tables.execute("SELECT count(*) FROM vectord.job WHERE lease_until IS NOT NULL OR attempts > 0")
+    assert left == [(0,)]
+    assert len(tables.vectors()) + len(tables.jobs()) == 120
+    with wiring.open_daemon(given, allow_untrained=True):
+        tables.wait(lambda: len(tables.vectors()) == 120, "the rest")
+    assert max(web.asked.values()) <= 2
+
+
+def test_another_model_makes_every_vector_anew(empty_database: str, state_dir: Path, web: Web, tables: Tables) -> None:
+    tables_of = "SELECT DISTINCT model_version FROM tb_hsx_img_value"
+    given = settings(empty_database, state_dir)
+    with wiring.open_daemon(given, allow_untrained=True) as first:
+        tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 6)})
+        tables.wait(lambda: len(tables.vectors()) == 5, "five vectors")
+        before = first.signature
+    with wiring.open_daemon(given.changed({"model": {"scaling": "unit"}}), allow_untrained=True) as second:
+        tables.wait(lambda: tables.execute(tables_of) == [(second.signature,)], "vectors of the other scaling")
+        assert second.signature != before
+
+
+def test_it_says_how_it_is(daemon: Daemon, web: Web, tables: Tables) -> None:
+    tables.insert({1: web.add("/1.jpg", picture(1))})
+    tables.wait(lambda: len(tables.vectors()) == 1, "a vector")
+    with urllib.request.urlopen(daemon.address + "/health", timeout=10) as answer:
+        health = json.load(answer)
+    assert health["healthy"]
+    assert health["ready"]
+    tables.wait(lambda: 'vectord_images_total{status="stored"} 1.0' in scrape(daemon), "the vector in the metrics")
+    assert f'signature="{daemon.signature}"' in scrape(daemon)
+
+
+def scrape(daemon: Daemon) -> str:
+    with urllib.request.urlopen(daemon.address + "/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def test_untrained_weights_are_for_the_demo_alone(empty_database: str, state_dir: Path) -> None:
+    with (
+        pytest.raises(ConfigurationError, match=r"model\.weights: 'untrained' is for the demo alone"),
+        wiring.open_daemon(settings(empty_database, state_dir)),
+    ):
+        pass
+
+
+def test_a_vector_column_of_another_length_stops_the_start(
+    empty_database: str, state_dir: Path, tables: Tables
+) -> None:
+    tables.execute(
+        "CREATE EXTENSION vector; CREATE TABLE tb_hsx_img_value (id bigserial PRIMARY KEY,"
+        " image_id bigint UNIQUE NOT NULL, feature_vector vector(512) NOT NULL, vector_dimension integer,"
+        " model_version varchar(50))"
+    )
+    with (
+        pytest.raises(DatabaseError, match=r"512.*1280|1280.*512"),
+        wiring.open_daemon(settings(empty_database, state_dir), allow_untrained=True),
+    ):
+        pass
+
+
+def test_no_thread_is_left_behind(empty_database: str, state_dir: Path) -> None:
+    before = set(threading.enumerate())
+    with wiring.open_daemon(settings(empty_database, state_dir), allow_untrained=True):
+        assert {"vectord-claim", "vectord-embed", "vectord-store"} <= {thread.name for thread in threading.enumerate()}
+    left = [thread.name for thread in set(threading.enumerate()) - before if not thread.name.startswith("asyncio")]
+    assert left == []

@@ -1,0 +1,75 @@
+"""Pictures over real HTTP on loopback, each test deciding what lies where."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from threading import Thread
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def picture(seed: int, size: tuple[int, int] = (64, 48)) -> bytes:
+    """A small JPEG, another one for each seed."""
+    colours = np.random.default_rng(seed).integers(0, 255, (3, 4, 3), dtype=np.uint8)
+    out = BytesIO()
+    Image.fromarray(colours).resize(size, Image.Resampling.BILINEAR).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+class Web:
+    """Serves what lies in `files` by path; the rest is 404. Counts what was asked for."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.asked: Counter[str] = Counter()
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                web.asked[self.path] += 1
+                body = web.files.get(self.path)
+                self.send_response(200 if body is not None else 404)
+                self.send_header("Content-Length", str(len(body or b"")))
+                self.end_headers()
+                self.wfile.write(body or b"")
+
+            def log_message(self, *arguments: Any) -> None:
+                """Tests must not print."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def add(self, path: str, body: bytes) -> str:
+        """Puts a file there; gives its URL."""
+        self.files[path] = body
+        return self.base + path
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@contextmanager
+def serving() -> Iterator[Web]:
+    """A web that is up while this lasts."""
+    web = Web()
+    web.start()
+    try:
+        yield web
+    finally:
+        web.stop()
