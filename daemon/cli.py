@@ -7,18 +7,27 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.live import Live
 
+from daemon.commands import screen
+from daemon.commands.plain import to_json
 from daemon.config import Settings, load
-from daemon.errors import ConfigurationError, VectordError
+from daemon.db.findings import rate
+from daemon.db.similar import MOST
+from daemon.errors import ConfigurationError, Reason, VectordError
 from daemon.service.signals import StopRequest, stop_on_signals
 from daemon.telemetry import logs
 
+if TYPE_CHECKING:
+    from daemon.wiring import Desk
+
 DEFAULT_CONFIG = Path("config.toml")
 WIDE = 120
+WATCH_SECONDS = 2.0
 
 app = typer.Typer(
     name="vectord",
@@ -32,6 +41,8 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="The configuration file. [default: config.toml, where there is one]"),
 ]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON, for scripts.")]
 
 
 def main() -> None:
@@ -67,10 +78,101 @@ def init(
 
     settings = _settings(config)
     if print_sql:
-        print(wiring.schema_script(settings))  # noqa: T201 - the command's output
+        _say(wiring.schema_script(settings))
         return
     wiring.migrate(settings)
     Console().print("the schema is there")
+
+
+@app.command()
+def status(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")] = False,
+) -> None:
+    """Show how things stand: what is done, what waits, what failed, who works."""
+    with _desk(config) as desk:
+        if as_json:
+            _say(to_json(desk.reports.status()))
+        elif watch:
+            _watch(desk)
+        else:
+            _console().print(screen.status(desk.reports.status(), rate=None))
+
+
+@app.command()
+def failures(
+    config: ConfigOption = None,
+    reason: Annotated[str | None, typer.Option(help="Of this reason alone.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List the images that failed for good, and why."""
+    chosen = _reason(reason)
+    with _desk(config) as desk:
+        found = desk.reports.failures(chosen, limit)
+        if as_json:
+            _say(to_json({"counts": desk.reports.dead(), "failures": found}))
+        else:
+            _console().print(screen.failures(found))
+
+
+@app.command()
+def why(image_id: str, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Tell all that is known of one image. Exit status 1 when there is no such image."""
+    with _desk(config) as desk:
+        found = desk.reports.why(image_id)
+        if as_json:
+            _say(to_json({"image_id": found.image_id, "verdict": found.verdict, "known": found}))
+        else:
+            _console().print(screen.why(found))
+    raise typer.Exit(0 if found.exists else 1)
+
+
+@app.command()
+def retry(
+    config: ConfigOption = None,
+    image_id: Annotated[str | None, typer.Option("--id", help="This image.")] = None,
+    reason: Annotated[str | None, typer.Option(help="All that failed of this reason.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that failed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give images that failed for good another chance. Exit status 1 when a named image has no job to retry."""
+    if sum((image_id is not None, reason is not None, everything)) != 1:
+        raise ConfigurationError("retry: say one of --id ID, --reason REASON and --all")
+    chosen = _reason(reason)
+    with _desk(config) as desk:
+        if image_id is not None:
+            count = desk.retries.one(image_id)
+        else:
+            count = desk.retries.all() if chosen is None else desk.retries.reason(chosen)
+    _say(to_json({"retried": count}) if as_json else f"due again: {count}")
+    raise typer.Exit(1 if image_id is not None and not count else 0)
+
+
+@app.command()
+def reprocess(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Have every vector made anew. Running daemons hear of it; each image keeps its old vector until then."""
+    with _desk(config) as desk:
+        generation = desk.generations.raise_now("asked for by `reprocess`")
+    told = f"generation {generation}: every vector is made anew; `status --watch` shows how far it is"
+    _say(to_json({"generation": generation}) if as_json else told)
+
+
+@app.command()
+def similar(
+    image_id: str,
+    config: ConfigOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=MOST, help="How many.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """List the images nearest to one, by the cosine of their vectors."""
+    with _desk(config) as desk:
+        found = desk.similar.to_image(image_id, k)
+    if as_json:
+        _say(to_json(found))
+    else:
+        _console().print(screen.neighbours(found))
 
 
 @app.command()
@@ -91,6 +193,36 @@ def demo(
     options = demonstration.Options(images=images, weights=weights, count=count, serve=serve, json=as_json)
     with _stop_request() as stop:
         raise typer.Exit(demonstration.run(settings, options, stop, _console()))
+
+
+@contextmanager
+def _desk(config: Path | None) -> Iterator["Desk"]:
+    from daemon import wiring  # noqa: PLC0415 - `--help` must not load an engine
+
+    settings = _settings(config)
+    logs.configure(level="warning", form=settings.log.format)
+    with wiring.open_desk(settings) as desk:
+        yield desk
+
+
+def _watch(desk: "Desk") -> None:
+    before = desk.reports.status()
+    with _stop_request() as stop, Live(screen.status(before, rate=None), console=_console()) as live:
+        while not stop.wait(WATCH_SECONDS):
+            now = desk.reports.status()
+            live.update(screen.status(now, rate=rate(before, now)))
+            before = now
+
+
+def _reason(label: str | None) -> Reason | None:
+    try:
+        return None if label is None else Reason.from_label(label)
+    except ValueError as error:
+        raise ConfigurationError(f"--reason: {error}") from error
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - the command's output
 
 
 def _settings(config: Path | None) -> Settings:

@@ -21,6 +21,9 @@ from daemon.db.jobs import JobQueue
 from daemon.db.names import Names
 from daemon.db.outcomes import OutcomeWriter
 from daemon.db.pool import Pool
+from daemon.db.reports import Reports
+from daemon.db.retry import Retries
+from daemon.db.similar import Similar
 from daemon.db.sweep import SweepWindow
 from daemon.db.walk import Swept
 from daemon.engine import Engine, WeightsFile, open_engine
@@ -52,7 +55,17 @@ from daemon.wake.sweep import Sweeper
 STOP_SECONDS = 30.0
 """For the drain: longer than a fetch may take, shorter than systemd's patience (TimeoutStopSec, 90 s by default)."""
 
-__all__ = ["IMAGENET", "UNTRAINED", "Daemon", "find_weights", "migrate", "open_daemon", "schema_script"]
+__all__ = [
+    "IMAGENET",
+    "UNTRAINED",
+    "Daemon",
+    "Desk",
+    "find_weights",
+    "migrate",
+    "open_daemon",
+    "open_desk",
+    "schema_script",
+]
 
 Emit = Callable[[Event | LoaderEvent], None]
 OnFailure = Callable[[BaseException], None]
@@ -109,6 +122,30 @@ def open_daemon(
             trained=weights.path is not None,
             address=http.address,
             health=vitals.health,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What the commands work with, beside a daemon that may or may not run."""
+
+    reports: Reports
+    retries: Retries
+    similar: Similar
+    generations: Generations
+
+
+@contextmanager
+def open_desk(settings: Settings) -> Iterator[Desk]:
+    """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
+    names, notify = options.names(settings), settings.queue.notify
+    with _database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
+        schema.require(pool, names)
+        yield Desk(
+            reports=Reports(pool, names),
+            retries=Retries(pool, names, notify=notify),
+            similar=Similar(pool, names),
+            generations=Generations(pool, names, notify=notify),
         )
 
 

@@ -254,3 +254,55 @@ def test_the_demo_finds_flowers_by_their_likeness(environment: dict[str, str]) -
     shown = json.loads(done.stdout.splitlines()[-1])
     assert (shown["images"], shown["vectors"], shown["failed"]) == (200, 200, 0)
     assert shown["nearest_neighbour_accuracy"] == pytest.approx(0.80, abs=0.005)
+
+
+def test_the_commands_tell_and_mend(small: dict[str, str], empty_database: str) -> None:
+    tables = Tables(empty_database)
+    with serving() as web, daemon_process(small) as process:
+        tables.insert({1: web.add("/1.jpg", picture(1)), 2: web.add("/2.jpg", picture(2))})
+        tables.insert({3: web.base.replace("://", "://user:secret@") + "/late.jpg"})
+        tables.wait(
+            lambda: len(tables.vectors()) == 2 and tables.jobs().get(3, ("",))[0] == "dead", "two and a failure"
+        )
+
+        status = json.loads(call(small, "status", "--json").stdout)
+        assert status["images"] == {"number": 3, "certainty": "exact"}
+        assert status["dead"] == {"not_found": {"number": 1, "certainty": "exact"}}
+        assert status["versions"] == {status["signature"]: {"number": 2, "certainty": "exact"}}
+        shown = call(small, "status").stdout
+        assert "nothing to do, 1 daemon alive" in shown
+        assert "not_found" in shown
+
+        failures = call(small, "failures", "--json")
+        (failure,) = json.loads(failures.stdout)["failures"]
+        assert (failure["image_id"], failure["reason"], failure["attempts"]) == (3, "not_found", 1)
+        assert "secret" not in failures.stdout + call(small, "failures").stdout
+        assert "no image has failed" in call(small, "failures", "--reason", "gone").stdout
+
+        why = call(small, "why", "3")
+        assert why.returncode == 0
+        assert "failed for good after 1 attempt: not_found" in why.stdout
+        assert json.loads(call(small, "why", "1", "--json").stdout)["verdict"] == "done: it has its vector"
+        assert call(small, "why", "12345").returncode == 1
+
+        assert json.loads(call(small, "similar", "1", "--json").stdout)[0]["image_id"] == 2
+        assert call(small, "similar", "3").returncode == 1
+
+        web.add("/late.jpg", picture(3))
+        assert json.loads(call(small, "retry", "--id", "3", "--json").stdout) == {"retried": 1}
+        tables.wait(lambda: len(tables.vectors()) == 3, "the third vector")
+        assert call(small, "retry", "--id", "3").returncode == 1
+        assert call(small, "retry").returncode == 2
+        assert call(small, "retry", "--reason", "nonsense").returncode == 2
+
+        assert json.loads(call(small, "reprocess", "--json").stdout) == {"generation": 1}
+        versions = "SELECT DISTINCT model_version FROM tb_hsx_img_value"
+        tables.wait(lambda: tables.execute(versions)[0][0].endswith(":g1"), "vectors of generation 1")
+        assert stop(process, signal.SIGTERM) == 0
+
+
+def test_commands_say_when_the_schema_is_not_there(environment: dict[str, str], empty_database: str) -> None:
+    done = call(environment | {"VECTORD_DATABASE__DSN": empty_database}, "status")
+    assert done.returncode == 1
+    assert "python -m daemon init" in done.stderr
+    assert "Traceback" not in done.stderr
