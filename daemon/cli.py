@@ -23,7 +23,7 @@ from daemon.service.signals import StopRequest, stop_on_signals
 from daemon.telemetry import logs
 
 if TYPE_CHECKING:
-    from daemon.wiring import Desk
+    from daemon.db.desk import Desk
 
 DEFAULT_CONFIG = Path("config.toml")
 WIDE = 120

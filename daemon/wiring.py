@@ -10,20 +10,19 @@ from uuid import uuid4
 import structlog
 
 from daemon import options
-from daemon.api.app import create_app
+from daemon.api.access import admission
+from daemon.api.app import create_app, create_probe_app
 from daemon.api.server import HttpServer
 from daemon.clock import SystemClock
 from daemon.config import Settings
 from daemon.db import schema
+from daemon.db.desk import Desk
 from daemon.db.embedded import EmbeddedServer
-from daemon.db.generation import Generations, Instance
+from daemon.db.generation import Generations, Instance, Started
 from daemon.db.jobs import JobQueue
 from daemon.db.names import Names
 from daemon.db.outcomes import OutcomeWriter
 from daemon.db.pool import Pool
-from daemon.db.reports import Reports
-from daemon.db.retry import Retries
-from daemon.db.similar import Similar
 from daemon.db.sweep import SweepWindow
 from daemon.db.walk import Swept
 from daemon.engine import Engine, WeightsFile, open_engine
@@ -44,12 +43,13 @@ from daemon.pipeline.load import LoadStage
 from daemon.pipeline.runner import Runner, Stages
 from daemon.pipeline.store import StoreStage
 from daemon.records import Loaded, Result
+from daemon.reprocess import Standing
 from daemon.service.presence import Presence
 from daemon.service.pulse import Pulse
 from daemon.service.vitals import Organs, Vitals
-from daemon.telemetry.logs import EventLog
+from daemon.telemetry.logs import EventLog, tell_hearing
 from daemon.telemetry.metrics import Metrics
-from daemon.wake.listener import Hearing, Listener, ListenerState
+from daemon.wake.listener import Listener
 from daemon.wake.sweep import Sweeper
 
 STOP_SECONDS = 30.0
@@ -100,14 +100,15 @@ def open_daemon(
     """
     if settings.model.weights == UNTRAINED and not allow_untrained:
         raise ConfigurationError(f"model.weights: {UNTRAINED!r} is for the demo alone; name a file, or {IMAGENET!r}")
+    http = settings.http
+    token = admission(http.token_file, http.host, allow_anonymous=http.allow_anonymous)
     metrics, pulse = Metrics(), Pulse(SystemClock())
-    emit, vitals = _emitter(EventLog(), metrics, pulse), Vitals(pulse)
+    emit, vitals = _to_all(EventLog(), metrics, pulse), Vitals(pulse)
     with ExitStack() as stack:
         dsn = stack.enter_context(_database(settings))
         pool = stack.enter_context(closing(_pool(settings, dsn)))
         layout = _migrate(settings, pool)
-        http = _http(settings, vitals, metrics)
-        stack.callback(http.stop)
+        server = _serve(settings, vitals, metrics, token, stack)
         weights = find_weights(settings)
         engine = open_engine(options.model_spec(settings, weights), options.engine_options(settings))
         stack.callback(engine.close)
@@ -120,33 +121,16 @@ def open_daemon(
             engine=engine,
             presence=presence,
             trained=weights.path is not None,
-            address=http.address,
+            address=server.address,
             health=vitals.health,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Desk:
-    """What the commands work with, beside a daemon that may or may not run."""
-
-    reports: Reports
-    retries: Retries
-    similar: Similar
-    generations: Generations
 
 
 @contextmanager
 def open_desk(settings: Settings) -> Iterator[Desk]:
     """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
-    names, notify = options.names(settings), settings.queue.notify
     with _database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
-        schema.require(pool, names)
-        yield Desk(
-            reports=Reports(pool, names),
-            retries=Retries(pool, names, notify=notify),
-            similar=Similar(pool, names),
-            generations=Generations(pool, names, notify=notify),
-        )
+        yield Desk(pool, options.names(settings), notify=settings.queue.notify)
 
 
 def migrate(settings: Settings) -> None:
@@ -192,27 +176,38 @@ def _start(
         defects.append(error)
         on_failure(error)
 
-    queue, writer = _queue(site, started.signature), _writer(site, started.signature)
+    own = _own_signature(instance, started)
+    queue, writer = _queue(site, own), _writer(site, own)
     runner, claim, inflight = _pipeline(site, queue, writer, fail)
 
     def sign_as(signature: str) -> None:
         queue.sign_as(signature)
         writer.sign_as(signature)
+        metrics.tell_model(site.engine.describe(), signature)
 
-    presence = Presence(started.signature, renew=sign_as, suspend=lambda on: claim.suspend(suspended=on))
+    presence = Presence(own, renew=sign_as, suspend=lambda on: claim.suspend(suspended=on))
     presence.hear(started.standing, started.signature)
-    sweeper, listener = _wakers(site, presence, claim, fail)
+    metrics.tell_model(site.engine.describe(), own)
+    metrics.watch("in_flight", "Claims between their lease and their outcome.", lambda: len(inflight))
+    metrics.watch("in_flight_limit", "As many claims may be in flight.", lambda: inflight.limit)
+    sweeper = _sweeper(site, presence, claim, fail)
     runner.start()
     stack.callback(runner.stop, STOP_SECONDS)
     sweeper.start()
     stack.callback(sweeper.stop)
-    listener.start()
-    stack.callback(listener.stop)
+    hearing = _listen(site, claim, sweeper, stack)
     stack.callback(_mark_the_end, generations, instance, defects)
-    organs = Organs(stages=runner, inflight=inflight, presence=presence, listener=lambda: listener.state.hearing.value)
-    vitals.up(organs)
-    _tell_metrics(metrics, site.engine, presence, inflight)
+    vitals.up(Organs(stages=runner, inflight=inflight, presence=presence, listener=hearing))
     return presence
+
+
+def _own_signature(instance: Instance, started: Started) -> str:
+    """What this daemon's vectors bear. Where another model counts, none of them are stored."""
+    if started.replaced_model is not None:
+        _log.warning("model.replaced", before=started.replaced_model, now=started.signature)
+    if started.raised:
+        _log.warning("reprocess.started", signature=started.signature, key="reprocess.on_start")
+    return instance.signature if started.standing is Standing.SUPERSEDED else started.signature
 
 
 def _pipeline(
@@ -243,9 +238,9 @@ def _pipeline(
     return Runner(stages, clock=clock, on_failure=on_failure), claim, inflight
 
 
-def _wakers(site: _Site, presence: Presence, claim: ClaimStage, on_failure: OnFailure) -> tuple[Sweeper, Listener]:
-    settings, names = site.settings, options.names(site.settings)
-    window = SweepWindow(site.pool, names, options.sweep_options(settings))
+def _sweeper(site: _Site, presence: Presence, claim: ClaimStage, on_failure: OnFailure) -> Sweeper:
+    settings = site.settings
+    window = SweepWindow(site.pool, options.names(settings), options.sweep_options(settings))
 
     def tick() -> Swept:
         swept = window.step(presence.signature)
@@ -256,15 +251,21 @@ def _wakers(site: _Site, presence: Presence, claim: ClaimStage, on_failure: OnFa
         return swept
 
     sweeper = Sweeper(tick, interval_seconds=settings.sweep.interval_seconds, emit=site.emit, on_failure=on_failure)
-    listen_dsn = settings.database.listen_dsn.get_secret_value() or site.dsn
-    listener = Listener(listen_dsn, names.channel, claim.wake, sweep=sweeper.soon, changed=_tell_hearing)
-    return sweeper, listener
+    return sweeper
 
 
-def _tell_hearing(state: ListenerState) -> None:
-    """Said once for each change, not for each try."""
-    tell = _log.info if state.hearing is Hearing.LISTENING else _log.warning
-    tell("listener.changed", hearing=state.hearing.value, error=state.error, key="database.listen_dsn")
+def _listen(site: _Site, claim: ClaimStage, sweeper: Sweeper, stack: ExitStack) -> Callable[[], str]:
+    """LISTEN, unless it is switched off. Gives what says how it is."""
+    if not site.settings.queue.notify:
+        return lambda: "off: queue.notify"
+    dsn = site.settings.database.listen_dsn.get_secret_value() or site.dsn
+    channel = options.names(site.settings).channel
+    listener = Listener(
+        dsn, channel, claim.wake, sweep=sweeper.soon, changed=lambda state: tell_hearing(state.hearing, state.error)
+    )
+    listener.start()
+    stack.callback(listener.stop)
+    return lambda: listener.state.hearing.value
 
 
 def _mark_the_end(generations: Generations, instance: Instance, defects: list[BaseException]) -> None:
@@ -277,14 +278,7 @@ def _mark_the_end(generations: Generations, instance: Instance, defects: list[Ba
         _log.warning("daemon.unmarked_end", error=str(error))
 
 
-def _tell_metrics(metrics: Metrics, engine: Engine, presence: Presence, inflight: Inflight) -> None:
-    info = engine.describe()
-    metrics.model.labels(info.backend, info.device, info.precision, presence.signature).set(1)
-    metrics.watch("in_flight", "Claims between their lease and their outcome.", lambda: len(inflight))
-    metrics.watch("in_flight_limit", "As many claims may be in flight.", lambda: inflight.limit)
-
-
-def _emitter(*hearers: Emit) -> Emit:
+def _to_all(*hearers: Emit) -> Emit:
     def emit(event: Event | LoaderEvent) -> None:
         for hear in hearers:
             hear(event)
@@ -314,11 +308,18 @@ def _migrate(settings: Settings, pool: Pool) -> schema.Layout:
     return layout
 
 
-def _http(settings: Settings, vitals: Vitals, metrics: Metrics) -> HttpServer:
-    app = create_app(health=vitals.health, exposition=metrics.exposition)
-    server = HttpServer(app, host=settings.http.host, port=settings.http.port)
-    server.start()
-    return server
+def _serve(settings: Settings, vitals: Vitals, metrics: Metrics, token: str | None, stack: ExitStack) -> HttpServer:
+    """The API's server, and one for health and metrics where they have a port of their own."""
+    host, health, exposition = settings.http.host, vitals.health, metrics.exposition
+    app = create_app(health=health, exposition=exposition, token=token)
+    servers = [HttpServer(app, host=host, port=settings.http.port)]
+    if settings.http.metrics_port:
+        probes = create_probe_app(health=health, exposition=exposition)
+        servers.append(HttpServer(probes, host=host, port=settings.http.metrics_port))
+    for server in servers:
+        server.start()
+        stack.callback(server.stop)
+    return servers[0]
 
 
 def _queue(site: _Site, signature: str) -> JobQueue:

@@ -27,7 +27,9 @@ def settings(dsn: str, state_dir: Path, **sections: Mapping[str, Any]) -> Settin
         "sweep": {"interval_seconds": 1.0},
         "queue": {"retry_base_seconds": 0.05},
     }
-    return Settings(**{name: given.get(name, {}) | dict(sections.get(name, {})) for name in {*given, *sections}})
+    return Settings.model_validate(
+        {name: given.get(name, {}) | dict(sections.get(name, {})) for name in {*given, *sections}}
+    )
 
 
 class Tables:

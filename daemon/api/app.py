@@ -5,14 +5,29 @@ from dataclasses import asdict
 
 from fastapi import FastAPI, Response
 
+from daemon.api.access import guard
 from daemon.health import Health
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def create_app(*, health: Callable[[], Health], exposition: Callable[[], bytes]) -> FastAPI:
-    """The application over two questions that `wiring` answers."""
+def create_app(*, health: Callable[[], Health], exposition: Callable[[], bytes], token: str | None = None) -> FastAPI:
+    """The application over two questions that `wiring` answers. With a `token`, all but health and metrics need it."""
     app = FastAPI(title="vectord", docs_url="/docs", redoc_url=None)
+    if token:
+        app.middleware("http")(guard(token))
+    _add_probes(app, health, exposition)
+    return app
+
+
+def create_probe_app(*, health: Callable[[], Health], exposition: Callable[[], bytes]) -> FastAPI:
+    """Health and metrics alone, for a port of their own."""
+    app = FastAPI(title="vectord", docs_url=None, redoc_url=None, openapi_url=None)
+    _add_probes(app, health, exposition)
+    return app
+
+
+def _add_probes(app: FastAPI, health: Callable[[], Health], exposition: Callable[[], bytes]) -> None:
 
     @app.get("/health")
     def get_health(response: Response) -> dict[str, object]:
@@ -32,5 +47,3 @@ def create_app(*, health: Callable[[], Health], exposition: Callable[[], bytes])
     def get_metrics() -> Response:
         """The metrics in Prometheus' text format."""
         return Response(exposition(), media_type=EXPOSITION)
-
-    return app

@@ -14,6 +14,7 @@ from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, Load
 from daemon.records import Dead, Released, Retry, Stored
 from daemon.redact import redact
 
+LISTENING = "listening"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -51,6 +52,13 @@ def configure(*, level: str, form: str, stream: TextIO | None = None) -> None:
 
 def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def tell_hearing(hearing: str, error: str) -> None:
+    """Whether LISTEN works: said once for each change, not for each try."""
+    log = structlog.get_logger("vectord")
+    tell = log.info if hearing == LISTENING else log.warning
+    tell("listener.changed", hearing=str(hearing), error=error, key="database.listen_dsn")
 
 
 class EventLog:

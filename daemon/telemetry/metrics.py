@@ -5,6 +5,7 @@ from functools import singledispatchmethod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from daemon.engine.protocol import EngineInfo
 from daemon.errors import Reason
 from daemon.events import Event, Hindered, Overtaken, Settled, Worked
 from daemon.loader.events import Event as LoaderEvent
@@ -86,6 +87,11 @@ class Metrics:
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A gauge that is read when someone asks."""
         Gauge(f"vectord_{name}", text, registry=self.registry).set_function(value)
+
+    def tell_model(self, info: EngineInfo, signature: str) -> None:
+        """What makes the vectors from now on."""
+        self.model.clear()
+        self.model.labels(info.backend, info.device, info.precision, signature).set(1)
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""

@@ -1,0 +1,20 @@
+"""What the commands work with, beside a daemon that may or may not run."""
+
+from daemon.db import schema
+from daemon.db.generation import Generations
+from daemon.db.names import Names
+from daemon.db.pool import Pool
+from daemon.db.reports import Reports
+from daemon.db.retry import Retries
+from daemon.db.similar import Similar
+
+
+class Desk:
+    """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
+
+    def __init__(self, pool: Pool, names: Names, *, notify: bool = True) -> None:
+        schema.require(pool, names)
+        self.reports = Reports(pool, names)
+        self.retries = Retries(pool, names, notify=notify)
+        self.similar = Similar(pool, names)
+        self.generations = Generations(pool, names, notify=notify)
