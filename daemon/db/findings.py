@@ -208,8 +208,9 @@ def verdict(why: Why) -> str:
 
 def _of_job(job: JobSeen, image_id: str) -> str:
     if job.state == "dead":
+        attempts = f"{job.attempts} attempt{'s' * (job.attempts != 1)}"
         return (
-            f"failed for good after {job.attempts} attempt{'s' * (job.attempts != 1)}: {job.reason}, {explain(job.reason)}; "
+            f"failed for good after {attempts}: {job.reason}, {explain(job.reason)}; "
             f"it is tried again when its location changes, or with `retry --id {image_id}`"
         )
     if job.leased:

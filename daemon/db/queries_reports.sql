@@ -1,4 +1,5 @@
--- What the commands show. Nothing here reads a large table from end to end.
+-- What the commands show. Nothing here reads a large table from end to end: an ORDER BY below a LIMIT is that of an
+-- index, or the planner would rather read the table, expecting to find enough soon.
 
 -- name: signature
 SELECT (SELECT value FROM {setting} WHERE key = 'model'),
@@ -7,10 +8,11 @@ SELECT (SELECT value FROM {setting} WHERE key = 'model'),
 -- name: backlog
 SELECT count(*), count(*) FILTER (WHERE leased), count(*) FILTER (WHERE NOT leased AND due), min(enqueued_at)
 FROM (SELECT coalesce(lease_until > now(), false) AS leased, not_before <= now() AS due, enqueued_at
-      FROM {job} WHERE state = 'pending' LIMIT %(most)s) pending
+      FROM {job} WHERE state = 'pending' ORDER BY priority, coalesce(lease_until, not_before) LIMIT %(most)s) pending
 
 -- name: dead
-SELECT reason, (SELECT count(*) FROM (SELECT FROM {job} j WHERE j.state = 'dead' AND j.reason = known.reason LIMIT %(most)s) one)
+SELECT reason, (SELECT count(*) FROM (SELECT FROM {job} j WHERE j.state = 'dead' AND j.reason = known.reason
+                                      ORDER BY j.failed_at DESC LIMIT %(most)s) one)
 FROM unnest(%(reasons)s) AS known (reason)
 
 -- name: workers
@@ -23,13 +25,14 @@ SELECT cursor_id, cycle, cycle_looked, cycle_found, cycle_started_at, cycle_ende
 -- name: reprocess
 SELECT r.generation, r.cause, r.started_at, r.walked_at IS NOT NULL, r.ended_at,
        extract(epoch FROM coalesce(r.ended_at, now()) - r.started_at)::float8,
-       (SELECT count(*) FROM (SELECT FROM {job} WHERE state = 'pending' AND priority = 1 LIMIT %(most)s) pending)
+       (SELECT count(*) FROM (SELECT FROM {job} WHERE state = 'pending' AND priority = 1
+                              ORDER BY coalesce(lease_until, not_before) LIMIT %(most)s) pending)
 FROM {reprocess} r ORDER BY r.id DESC LIMIT 1
 
 -- name: size
--- In pages. A table without partitions is its own only leaf.
-SELECT coalesce(sum(pg_relation_size(relid)) / current_setting('block_size')::bigint, 0)::bigint
-FROM pg_partition_tree(%(table)s::regclass) WHERE isleaf
+-- In pages, with those of its partitions, where it has any.
+SELECT (sum(pg_relation_size(relid)) / current_setting('block_size')::bigint)::bigint
+FROM (SELECT %(table)s::regclass AS relid UNION SELECT relid FROM pg_partition_tree(%(table)s::regclass)) parts
 
 -- name: images
 SELECT count(*) FROM {source} TABLESAMPLE SYSTEM (%(percent)s)
@@ -40,7 +43,8 @@ GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 50
 
 -- name: writes
 SELECT coalesce(sum(s.n_tup_ins + s.n_tup_upd), 0)::bigint
-FROM pg_stat_all_tables s JOIN pg_partition_tree(%(table)s::regclass) t ON t.relid = s.relid
+FROM pg_stat_all_tables s
+WHERE s.relid = %(table)s::regclass OR s.relid IN (SELECT relid FROM pg_partition_tree(%(table)s::regclass))
 
 -- name: failures
 -- The newest of each reason, then the newest of those: the index gives them without a sort of all.
@@ -78,14 +82,14 @@ UPDATE {job} SET state = 'pending', priority = 0, attempts = 0, not_before = now
 WHERE image_id = %(id)s AND coalesce(lease_until < now(), true)
 
 -- name: retry_some
-WITH some AS MATERIALIZED (
+WITH chosen AS MATERIALIZED (
     SELECT image_id FROM {job}
     WHERE state = 'dead' AND reason = %(reason)s AND failed_at < %(before)s
     ORDER BY failed_at DESC LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE {job} j SET state = 'pending', priority = 1, attempts = 0, not_before = now(), suspect = false, reason = NULL,
     last_error = NULL, failed_at = NULL, enqueued_at = now()
-FROM some WHERE j.image_id = some.image_id
+FROM chosen WHERE j.image_id = chosen.image_id
 
 -- name: notify
 SELECT pg_notify(%(channel)s, '')

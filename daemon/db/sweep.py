@@ -75,9 +75,9 @@ class SweepWindow:
         with self._pool.transaction() as cursor:
             lock = f"vectord.{self._names.schema}.sweep"
             cursor.execute(self._queries["begin"], {"lock": lock, "lock_timeout": LOCK_TIMEOUT})
-            if not (cursor.fetchone() or (False,))[0]:
-                return Swept(leader=False)
-            swept = _Tick(cursor, self._queries, self._options, signature).run()
+            leader = (cursor.fetchone() or (False,))[0]
+            tick = _Tick(cursor, self._queries, self._options, signature)
+            swept = tick.run() if leader else tick.look_on()
             if swept.queued and self._options.notify:
                 cursor.execute(self._queries["notify"], {"channel": self._names.channel})
             return swept
@@ -93,16 +93,14 @@ class _Tick:
         self._signature = signature
         self._tries_left = LOCKED_TRIES
 
+    def look_on(self) -> Swept:
+        """While another sweeps: how this daemon's signature stands, and no more."""
+        return replace(self._stand(self._targets()), leader=False)
+
     def run(self) -> Swept:
+        # The position first: it is locked, so a raise has either happened before the targets are read, or waits.
         position, targets = self._position(), self._targets()
-        swept = Swept(
-            standing=standing(self._signature, targets.present),
-            present=targets.present,
-            cycle=position.cycle,
-            cycle_found=position.found,
-            cursor=position.cursor,
-            reprocessing=targets.reprocessing,
-        )
+        swept = replace(self._stand(targets), cycle=position.cycle, cycle_found=position.found, cursor=position.cursor)
         if swept.standing is not Standing.PRESENT:
             return swept
         room = self._room()
@@ -110,6 +108,10 @@ class _Tick:
             self._save(position, position)
             return replace(swept, full=True)
         return self._walk(swept, position, targets, room)
+
+    def _stand(self, targets: _Targets) -> Swept:
+        stands = standing(self._signature, targets.present)
+        return Swept(standing=stands, present=targets.present, reprocessing=targets.reprocessing)
 
     def _walk(self, swept: Swept, before: Position, targets: _Targets, room: int) -> Swept:
         position, new = self._look_above(before, targets, room)

@@ -14,7 +14,7 @@ from threading import Thread
 from uuid import uuid4
 
 from daemon.db.names import quote
-from daemon.errors import DatabaseUnavailableError, VectordError
+from daemon.errors import DatabaseUnavailableError
 from daemon.policy import Pause
 from daemon.reprocess import SWEEP_PAYLOAD
 from daemon.wake.session import Session, StoppedError, StopPipe
@@ -113,11 +113,13 @@ class Listener:
 
     def _connect_and_listen(self) -> None:
         try:
-            with self._session() as session:
+            with self._session(self._heard) as session:
                 self._listen(session)
             self._stop.wait(self._timing.poll_only)
-        except VectordError as error:
-            self._become(Hearing.RECONNECTING, str(error))
+        except StoppedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a listener that ended unnoticed would be worse than any fault
+            self._become(Hearing.RECONNECTING, str(error) or repr(error))
             self._stop.wait(self._pause.next())
 
     def _listen(self, session: Session) -> None:
@@ -138,11 +140,11 @@ class Listener:
     def _reached_by_others(self, session: Session) -> bool:
         """Whether what another session notifies arrives here.
 
-        Through PgBouncer in transaction mode LISTEN succeeds, and even an own NOTIFY may come back while the server's
-        connection happens to be ours; a stranger's never does.
+        Through PgBouncer in transaction mode LISTEN succeeds, and an own NOTIFY even comes back where it happens to run
+        on the connection that ran the LISTEN; a stranger's never does.
         """
         self._echoed = False
-        with self._session() as other:
+        with self._session(lambda *_: None) as other:
             other.execute(f"NOTIFY {quote(self._echo_channel)}")
         session.hear(self._timing.answer, until=self._has_echoed)
         return self._echoed
@@ -156,8 +158,8 @@ class Listener:
             raise DatabaseUnavailableError(f"its own notification did not arrive within {self._timing.answer:g} s")
         self._state = replace(self._state, heartbeat_at=_now())
 
-    def _session(self) -> Session:
-        return Session(self._dsn, "vectord listener", self._stop, self._heard, answer_seconds=self._timing.answer)
+    def _session(self, heard: Callable[[str, str], None]) -> Session:
+        return Session(self._dsn, "vectord listener", self._stop, heard, answer_seconds=self._timing.answer)
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == self._echo_channel:

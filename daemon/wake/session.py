@@ -11,8 +11,6 @@ from typing import Any, Self, cast
 from daemon.db.driver import Awaited, Connection, connect_nonblocking, mapped_errors, progress
 from daemon.errors import DatabaseUnavailableError
 
-BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
-
 
 class StoppedError(Exception):
     """Somebody asked to stop while this waited."""
@@ -105,10 +103,12 @@ class Session:
     def _ready(self, awaited: Awaited, seconds: float) -> bool:
         poller = select.poll()
         poller.register(self._stop, select.POLLIN)
-        # While it connects, libpq may change to another socket, so it is asked each time.
-        poller.register(self._open.fileno(), select.POLLOUT if awaited is Awaited.WRITE else select.POLLIN)
+        with mapped_errors():
+            # While it connects, libpq may change to another socket, so it is asked each time.
+            descriptor = self._open.fileno()
+        poller.register(descriptor, select.POLLOUT if awaited is Awaited.WRITE else select.POLLIN)
         ready: list[Any] = poller.poll(max(0.0, seconds) * 1000)
-        if any(descriptor == self._stop.fileno() for descriptor, _ in ready):
+        if any(one == self._stop.fileno() for one, _ in ready):
             raise StoppedError
         return bool(ready)
 

@@ -9,7 +9,7 @@ import pytest
 
 from daemon.wake.listener import Hearing, Listener, ListenerState, Timing
 from tests.postgres import Database
-from tests.proxy import Proxy
+from tests.proxy import Pooler, Proxy
 
 QUICK = Timing(heartbeat=0.2, answer=0.5, poll_only=0.2)
 PATIENCE = 20.0
@@ -185,6 +185,23 @@ def test_it_waits_for_a_server_that_is_not_there_yet(database: Database) -> None
             assert heard.wakes == 1
 
 
+def test_not_even_a_defect_ends_it(database: Database) -> None:
+    heard = Heard()
+
+    def broken() -> None:
+        heard.wake()
+        if heard.wakes == 1:
+            raise ValueError("a defect of whoever is woken")
+
+    listener = Listener(database.dsn, "vectord", broken, changed=heard.become, timing=QUICK)
+    listener.start()
+    try:
+        heard.wait(lambda: heard.hearings == [Hearing.RECONNECTING, Hearing.LISTENING])
+        assert heard.states[0].error == "a defect of whoever is woken"
+    finally:
+        assert listener.stop()
+
+
 def test_a_pooler_that_swallows_notifications_is_found_out_and_told_once(database: Database) -> None:
     with Proxy(database.dsn) as proxy:
         proxy.deafen()
@@ -195,6 +212,13 @@ def test_a_pooler_that_swallows_notifications_is_found_out_and_told_once(databas
             assert listener.state.hearing is Hearing.POLL_ONLY
             proxy.mend()
             heard.wait(lambda: heard.hearings == [Hearing.POLL_ONLY, Hearing.LISTENING])
+
+
+def test_a_pooler_in_transaction_mode_is_found_out(database: Database) -> None:
+    with Pooler(database.dsn) as pooler, listening(pooler.dsn) as (_, heard):
+        heard.wait(lambda: bool(heard.hearings))
+        assert heard.hearings == [Hearing.POLL_ONLY]
+        assert heard.wakes >= 1
 
 
 def test_a_listener_that_turns_deaf_is_found_out_too(database: Database) -> None:

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemon.db.names import load_queries
+from daemon.db.reports import QUERIES as REPORTS
 from daemon.db.sweep import LOCK_TIMEOUT, QUERIES
+from daemon.errors import Reason
 from tests.postgres import Database
 
 MakeDatabase = Callable[..., Database]
@@ -39,11 +42,12 @@ def fill(database: Database, rows: int, *, missing_each: int) -> None:
     )
 
 
-def plan(database: Database, query: str, values: dict[str, object]) -> dict[str, Any]:
-    """The plan as it ran, inside a tick's transaction, which is then rolled back."""
-    queries = load_queries(database.names, QUERIES)
+def plan(database: Database, query: str, values: dict[str, object], *, path: Path = QUERIES) -> dict[str, Any]:
+    """The plan as it ran, a sweep's inside a tick's transaction, which is then rolled back."""
+    queries = load_queries(database.names, path)
     with closing(database.connect()) as session, session.cursor() as cursor:
-        cursor.execute(queries["begin"], {"lock": "test", "lock_timeout": LOCK_TIMEOUT})
+        if path is QUERIES:
+            cursor.execute(queries["begin"], {"lock": "test", "lock_timeout": LOCK_TIMEOUT})
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {queries[query]}", values)
         (row,) = cursor.fetchall()
         session.rollback()
@@ -135,3 +139,23 @@ def test_whether_a_reprocess_is_over_is_seen_by_index(large: Database) -> None:
     )
     large.execute("INSERT INTO vectord.job (image_id, priority) SELECT id, 1 FROM generate_series(1, 50000) id")
     assert buffers(plan(large, "finish", {"backfill": 1})) < 50
+
+
+def test_the_reports_read_jobs_by_index_however_many_there_are(large: Database) -> None:
+    large.execute(
+        "INSERT INTO vectord.job (image_id, state, reason, failed_at) SELECT id, 'dead', "
+        "CASE WHEN id % 2 = 0 THEN 'not_found' ELSE 'truncated' END, now() - id * interval '1 second' "
+        "FROM generate_series(1, 50000) id"
+    )
+    large.execute("INSERT INTO vectord.job (image_id, priority) SELECT id, 1 FROM generate_series(50001, 50100) id")
+    large.execute("INSERT INTO vectord.reprocess (generation, cause, forced) VALUES (1, 'test', true)")
+    large.execute("ANALYZE")
+    labels = [reason.label for reason in Reason]
+    found = plan(large, "failures", {"reasons": labels, "limit": 20}, path=REPORTS)
+    assert all(kind.startswith("Index") for kinds in scanned(found).values() for kind in kinds), scanned(found)
+    assert buffers(found) < 400
+    assert buffers(plan(large, "dead", {"reasons": labels, "most": 100}, path=REPORTS)) < 700
+    assert buffers(plan(large, "backlog", {"most": 10_000}, path=REPORTS)) < 150
+    assert buffers(plan(large, "reprocess", {"most": 10_000}, path=REPORTS)) < 150
+    values = {"reason": "truncated", "before": "now", "limit": 100}
+    assert buffers(plan(large, "retry_some", values, path=REPORTS)) < 5_000

@@ -275,6 +275,15 @@ def test_one_sweeps_at_a_time(untriggered: Database) -> None:
     assert window(untriggered).step(SIGNATURE).queued == 1
 
 
+def test_who_does_not_sweep_hears_how_it_stands_all_the_same(untriggered: Database) -> None:
+    Generations(untriggered.pool, untriggered.names).on_start(Instance(name="a", boot_id="boot", signature=SIGNATURE))
+    with closing(untriggered.connect()) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('vectord.vectord.sweep', 0))")
+        swept = window(untriggered).step(OLD)
+        assert (swept.leader, swept.standing, swept.present) == (False, "superseded", SIGNATURE)
+        assert window(untriggered).step(SIGNATURE).standing == "present"
+
+
 def test_two_sweepers_at_once_share_the_walk(untriggered: Database) -> None:
     untriggered.insert(range(1, 2001))
     barrier, queued = Barrier(2), [0, 0]
