@@ -1,5 +1,6 @@
 """What several test files share: a PostgreSQL with pgvector, and a database of its own for every test."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from daemon.db.names import Names
 from daemon.db.pool import Pool
 from daemon.db.schema import SchemaOptions, migrate
 from tests.postgres import DIMENSION, Database, Server
+from tests.whole import ROOT, save_small_weights, small_daemon
 
 TEMPLATE = "vectord_template"
 DEFAULT_NAMES = Names()
@@ -76,3 +78,30 @@ def make_database(server: Server) -> Iterator[Callable[..., Database]]:
             return made
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder: compiled models are kept in it over the whole session."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture
+def environment(compiled: Path) -> dict[str, str]:
+    """The tester's, less what would be taken for configuration."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VECTORD_", "POSTGRES_"))}
+    return kept | {"VECTORD_DATABASE__STATE_DIR": str(compiled), "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of the smallest model."""
+    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    save_small_weights(path)
+    return path
+
+
+@pytest.fixture
+def small(environment: dict[str, str], small_weights: Path, empty_database: str) -> dict[str, str]:
+    """An environment for `run` with the smallest model, on an empty database."""
+    return environment | small_daemon(empty_database, small_weights)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from threading import Thread
@@ -21,7 +21,7 @@ def picture(seed: int, size: tuple[int, int] = (64, 48)) -> bytes:
 
 
 class Web:
-    """Serves what lies in `files` by path; the rest is 404. Counts what was asked for."""
+    """Serves what lies in `files` by path, whatever the query; the rest is 404. Counts what was asked for."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -33,11 +33,13 @@ class Web:
 
             def do_GET(self) -> None:
                 web.asked[self.path] += 1
-                body = web.files.get(self.path)
+                body = web.files.get(self.path.partition("?")[0])
                 self.send_response(200 if body is not None else 404)
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
-                self.wfile.write(body or b"")
+                # A daemon that is killed while it reads is part of the tests.
+                with suppress(ConnectionError):
+                    self.wfile.write(body or b"")
 
             def log_message(self, *arguments: Any) -> None:
                 """Tests must not print."""

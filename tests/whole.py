@@ -1,7 +1,12 @@
 """The whole daemon as tests use it: small models, pictures on loopback, and waiting for what the tables come to say."""
 
+import json
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +14,9 @@ import psycopg2
 
 from daemon.config import Settings
 
+ROOT = Path(__file__).resolve().parents[1]
 DEADLINE = 60.0
+PATIENCE = 120
 LOOK_SECONDS = 0.02
 
 SMALL = {"alpha": 0.35, "input_size": 96, "weights": "untrained"}
@@ -67,3 +74,65 @@ class Tables:
         while not condition():
             assert time.monotonic() < deadline, f"{what}; vectors {sorted(self.vectors())}, jobs {self.jobs()}"
             time.sleep(LOOK_SECONDS)
+
+
+def call(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "daemon", *arguments]
+    return subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+@contextmanager
+def daemon_process(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """`run`, until it says that it is ready; killed at the end if it still lives."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "daemon", "run"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for_line(process, "daemon.ready")
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def wait_for_line(process: "subprocess.Popen[str]", event: str) -> dict[str, object]:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("{") and json.loads(line)["event"] == event:
+            found: dict[str, object] = json.loads(line)
+            return found
+    raise AssertionError(f"ended with status {process.wait(5)} before it said {event}")
+
+
+def stop(process: "subprocess.Popen[str]", number: signal.Signals) -> int:
+    process.send_signal(number)
+    process.communicate(timeout=PATIENCE)
+    return process.returncode
+
+
+def save_small_weights(path: Path) -> None:
+    """A weights file as a user would have it, made by Keras in a process of its own."""
+    code = (
+        "import sys; from daemon.engine.quiet import import_keras; keras = import_keras();"
+        "keras.applications.MobileNetV2(alpha=0.35, include_top=False, input_shape=(96, 96, 3), weights=None)"
+        ".save_weights(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=True, capture_output=True)
+
+
+def small_daemon(dsn: str, weights: Path) -> dict[str, str]:
+    """Variables for `run` with the smallest model, short leases, and pictures on loopback allowed."""
+    return {
+        "VECTORD_DATABASE__DSN": dsn,
+        "VECTORD_MODEL__WEIGHTS": str(weights),
+        "VECTORD_MODEL__ALPHA": "0.35",
+        "VECTORD_MODEL__INPUT_SIZE": "96",
+        "VECTORD_FETCH__ALLOW_NETWORKS": '["127.0.0.0/8"]',
+        "VECTORD_FETCH__ALLOW_PORTS": "[0]",
+        "VECTORD_HTTP__PORT": "0",
+        "VECTORD_LOADER__PROCESSES": "1",
+        "VECTORD_QUEUE__LEASE_SECONDS": "2",
+        "VECTORD_QUEUE__POLL_SECONDS": "0.5",
+    }

@@ -2,8 +2,9 @@
 
 import logging
 import sys
+from contextlib import suppress
 from functools import singledispatchmethod
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -38,7 +39,7 @@ def configure(*, level: str, form: str, stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Steady(out))),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(out)
@@ -48,6 +49,21 @@ def configure(*, level: str, form: str, stream: TextIO | None = None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
+
+
+class _Steady:
+    """A stream that never fails: a log that cannot be written, for a full disk or a reader gone, stops no work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

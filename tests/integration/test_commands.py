@@ -1,12 +1,9 @@
 """The commands as somebody types them: processes, signals, exit statuses, and what stands on the screen."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,62 +11,11 @@ import pytest
 from PIL import Image
 
 from tests.pictures import picture, serving
-from tests.whole import Tables
+from tests.whole import ROOT, Tables, call, daemon_process, stop, wait_for_line
 
-ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 WEIGHTS = SHARED / "weights" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 FLOWERS = SHARED / "photos" / "flowers"
-PATIENCE = 120
-
-
-@pytest.fixture(scope="module")
-def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiled models are kept over the tests of this file."""
-    return tmp_path_factory.mktemp("state")
-
-
-@pytest.fixture
-def environment(state_dir: Path) -> dict[str, str]:
-    """The tester's, less what would be taken for configuration."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VECTORD_", "POSTGRES_"))}
-    return kept | {"VECTORD_DATABASE__STATE_DIR": str(state_dir), "PYTHONPATH": str(ROOT)}
-
-
-def call(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "daemon", *arguments]
-    return subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-
-
-@contextmanager
-def daemon_process(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """`run`, until it says that it is ready; killed at the end if it still lives."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "daemon", "run"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            wait_for_line(process, "daemon.ready")
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def wait_for_line(process: "subprocess.Popen[str]", event: str) -> dict[str, object]:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("{") and json.loads(line)["event"] == event:
-            found: dict[str, object] = json.loads(line)
-            return found
-    raise AssertionError(f"ended with status {process.wait(5)} before it said {event}")
-
-
-def stop(process: "subprocess.Popen[str]", number: signal.Signals) -> int:
-    process.send_signal(number)
-    process.communicate(timeout=PATIENCE)
-    return process.returncode
 
 
 def reference(files: list[Path]) -> np.ndarray:
@@ -107,36 +53,6 @@ def test_run_makes_exactly_the_vectors_of_plain_keras(empty_database: str, envir
     cosines = (made * reference(files)).sum(axis=1)
     assert len(cosines) == 20
     assert cosines.min() >= 0.9999
-
-
-@pytest.fixture(scope="module")
-def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights file as a user would have it, made by Keras in a process of its own."""
-    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
-    code = (
-        "import sys; from daemon.engine.quiet import import_keras; keras = import_keras();"
-        "keras.applications.MobileNetV2(alpha=0.35, include_top=False, input_shape=(96, 96, 3), weights=None)"
-        ".save_weights(sys.argv[1])"
-    )
-    subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=True, capture_output=True)
-    return path
-
-
-@pytest.fixture
-def small(environment: dict[str, str], small_weights: Path, empty_database: str) -> dict[str, str]:
-    """An environment for `run` with the smallest model, and pictures on loopback allowed."""
-    return environment | {
-        "VECTORD_DATABASE__DSN": empty_database,
-        "VECTORD_MODEL__WEIGHTS": str(small_weights),
-        "VECTORD_MODEL__ALPHA": "0.35",
-        "VECTORD_MODEL__INPUT_SIZE": "96",
-        "VECTORD_FETCH__ALLOW_NETWORKS": '["127.0.0.0/8"]',
-        "VECTORD_FETCH__ALLOW_PORTS": "[0]",
-        "VECTORD_HTTP__PORT": "0",
-        "VECTORD_LOADER__PROCESSES": "1",
-        "VECTORD_QUEUE__LEASE_SECONDS": "2",
-        "VECTORD_QUEUE__POLL_SECONDS": "0.5",
-    }
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -17,12 +17,6 @@ from tests.pictures import Web, picture, serving
 from tests.whole import Tables, settings
 
 
-@pytest.fixture(scope="module")
-def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiled models are kept over the tests of this file."""
-    return tmp_path_factory.mktemp("state")
-
-
 @pytest.fixture
 def web() -> Iterator[Web]:
     with serving() as web:
@@ -35,8 +29,8 @@ def tables(empty_database: str) -> Tables:
 
 
 @pytest.fixture
-def daemon(empty_database: str, state_dir: Path) -> Iterator[Daemon]:
-    with wiring.open_daemon(settings(empty_database, state_dir), allow_untrained=True) as daemon:
+def daemon(empty_database: str, compiled: Path) -> Iterator[Daemon]:
+    with wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon:
         yield daemon
 
 
@@ -101,9 +95,9 @@ def test_bad_input_ends_with_its_reason_and_takes_nothing_with_it(daemon: Daemon
 
 
 def test_images_that_were_there_before_the_daemon_are_found(
-    empty_database: str, state_dir: Path, web: Web, tables: Tables
+    empty_database: str, compiled: Path, web: Web, tables: Tables
 ) -> None:
-    given = settings(empty_database, state_dir, queue={"trigger": False})
+    given = settings(empty_database, compiled, queue={"trigger": False})
     wiring.migrate(given)
     tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 6)})
     assert tables.jobs() == {}
@@ -111,8 +105,8 @@ def test_images_that_were_there_before_the_daemon_are_found(
         tables.wait(lambda: len(tables.vectors()) == 5, "five vectors, by the sweep alone")
 
 
-def test_a_stop_under_load_loses_nothing(empty_database: str, state_dir: Path, web: Web, tables: Tables) -> None:
-    given = settings(empty_database, state_dir)
+def test_a_stop_under_load_loses_nothing(empty_database: str, compiled: Path, web: Web, tables: Tables) -> None:
+    given = settings(empty_database, compiled)
     images = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 121)}
     with wiring.open_daemon(given, allow_untrained=True):
         tables.insert(images)
@@ -125,9 +119,9 @@ def test_a_stop_under_load_loses_nothing(empty_database: str, state_dir: Path, w
     assert max(web.asked.values()) <= 2
 
 
-def test_another_model_makes_every_vector_anew(empty_database: str, state_dir: Path, web: Web, tables: Tables) -> None:
+def test_another_model_makes_every_vector_anew(empty_database: str, compiled: Path, web: Web, tables: Tables) -> None:
     tables_of = "SELECT DISTINCT model_version FROM tb_hsx_img_value"
-    given = settings(empty_database, state_dir)
+    given = settings(empty_database, compiled)
     with wiring.open_daemon(given, allow_untrained=True) as first:
         tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 6)})
         tables.wait(lambda: len(tables.vectors()) == 5, "five vectors")
@@ -154,17 +148,15 @@ def scrape(daemon: Daemon) -> str:
     return text
 
 
-def test_untrained_weights_are_for_the_demo_alone(empty_database: str, state_dir: Path) -> None:
+def test_untrained_weights_are_for_the_demo_alone(empty_database: str, compiled: Path) -> None:
     with (
         pytest.raises(ConfigurationError, match=r"model\.weights: 'untrained' is for the demo alone"),
-        wiring.open_daemon(settings(empty_database, state_dir)),
+        wiring.open_daemon(settings(empty_database, compiled)),
     ):
         pass
 
 
-def test_a_vector_column_of_another_length_stops_the_start(
-    empty_database: str, state_dir: Path, tables: Tables
-) -> None:
+def test_a_vector_column_of_another_length_stops_the_start(empty_database: str, compiled: Path, tables: Tables) -> None:
     tables.execute(
         "CREATE EXTENSION vector; CREATE TABLE tb_hsx_img_value (id bigserial PRIMARY KEY,"
         " image_id bigint UNIQUE NOT NULL, feature_vector vector(512) NOT NULL, vector_dimension integer,"
@@ -172,14 +164,14 @@ def test_a_vector_column_of_another_length_stops_the_start(
     )
     with (
         pytest.raises(DatabaseError, match=r"512.*1280|1280.*512"),
-        wiring.open_daemon(settings(empty_database, state_dir), allow_untrained=True),
+        wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True),
     ):
         pass
 
 
-def test_no_thread_is_left_behind(empty_database: str, state_dir: Path) -> None:
+def test_no_thread_is_left_behind(empty_database: str, compiled: Path) -> None:
     before = set(threading.enumerate())
-    with wiring.open_daemon(settings(empty_database, state_dir), allow_untrained=True):
+    with wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True):
         assert {"vectord-claim", "vectord-embed", "vectord-store"} <= {thread.name for thread in threading.enumerate()}
     left = [thread.name for thread in set(threading.enumerate()) - before if not thread.name.startswith("asyncio")]
     assert left == []

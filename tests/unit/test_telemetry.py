@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -77,6 +78,19 @@ def test_a_failed_image_gets_one_line_that_says_why() -> None:
 
 def test_successes_are_told_at_debug_only() -> None:
     assert lines("info", EVENTS["stored"], EVENTS["worked"], EVENTS["released"]) == []
+
+
+def test_a_log_that_nobody_can_write_stops_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1) as out:
+        logs.configure(level="debug", form="json", stream=out)
+        try:
+            EventLog()(EVENTS["dead"])
+        finally:
+            structlog.reset_defaults()
+            # What lies in the buffer cannot be written either; the test is over.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
 
 
 @pytest.mark.parametrize("name", ["dead", "hindered"])
