@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from daemon.db.embedded import EmbeddedServer
@@ -16,6 +17,10 @@ from daemon.db.pool import Pool
 from daemon.db.schema import SchemaOptions, migrate
 from tests.postgres import DIMENSION, Database, Server
 from tests.whole import ROOT, save_small_weights, small_daemon
+
+# A slow example is a busy machine; what is slow by itself shows in the benchmarks. In CI the same examples every time.
+hypothesis.settings.register_profile("vectord", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("vectord")
 
 TEMPLATE = "vectord_template"
 DEFAULT_NAMES = Names()

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask for an end."""
+"""SIGTERM, SIGINT, and the SIGHUP of a terminal that was closed ask for an end."""
 
 import signal
 import socket
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
@@ -26,7 +26,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals(ask: Callable[[], None]) -> Iterator[None]:
-    """While this lasts, SIGTERM and SIGINT call `ask` instead of killing.
+    """While this lasts, these signals call `ask` instead of killing.
 
     `ask` runs on a thread of its own: in a signal handler it could meet a lock that the interrupted main thread holds.
     """

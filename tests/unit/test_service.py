@@ -12,7 +12,7 @@ from daemon.service.signals import StopRequest, stop_on_signals
 from daemon.service.systemd import Notifier
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_asks_for_an_end(number: signal.Signals) -> None:
     request = StopRequest()
     before = signal.getsignal(number)
