@@ -116,9 +116,9 @@ def reason(result: Result) -> Reason | None:
 
 def picture(size: tuple[int, int] = (64, 48), mode: str = "RGB") -> Image.Image:
     """A picture with something to see in it: a gradient of its own in each band."""
-    ramp = Image.linear_gradient("L").resize(size)
-    bands = [ramp, ramp.transpose(Image.Transpose.ROTATE_180), ramp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
-    return Image.merge("RGB", bands).convert(mode)
+    down = Image.linear_gradient("L")
+    bands = [down, down.transpose(Image.Transpose.ROTATE_180), down.transpose(Image.Transpose.ROTATE_90)]
+    return Image.merge("RGB", [band.resize(size) for band in bands]).convert(mode)
 
 
 def encoded(kind: str = "JPEG", image: Image.Image | None = None, **given: Any) -> bytes:
@@ -140,3 +140,9 @@ def is_alive(pid: int) -> bool:
 def open_files(pid: int | None = None) -> int:
     """How many files a process has open."""
     return len(list(Path(f"/proc/{pid or os.getpid()}/fd").iterdir()))
+
+
+def named_memory(pid: int) -> list[str]:
+    """The shared memory that a process has in use and that has a name in /dev/shm."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return [line for line in lines if "/dev/shm/" in line]

@@ -1,6 +1,7 @@
 """One loader as the parent sees it: a process, a socket, and the tasks that it has in hand."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from daemon.loader.wire import Channel, Order, make_channels, order_message
 _ROOT = Path(__file__).resolve().parents[2]
 """The folder that the package `daemon` lies in."""
 _LAST_WORDS = 4096
+_NOT_FOR_LOADERS = ("VECTORD_", "POSTGRES_", "PG", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_")
+"""Beginnings of variables that hold the database's password or speak for the daemon."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -32,6 +35,8 @@ class Child:
     error_file: int
     started: float
     capacity: int
+    inherited_peak: int
+    """KiB. Linux counts what the parent had resident as the child's own, so a peak says something above that alone."""
     solo: bool = False
     ready: bool = False
     listening: bool = True
@@ -86,7 +91,7 @@ class Child:
             status=self.process.returncode,
             killed_for=self.killed_for,
             last_words=words,
-            peak_bytes=usage.ru_maxrss * 1024,
+            peak_bytes=usage.ru_maxrss * 1024 if usage.ru_maxrss > self.inherited_peak else 0,
         )
 
 
@@ -116,6 +121,7 @@ def start_child(options: LoaderOptions, arena: Arena, *, now: float, solo: bool)
         error_file=error_file,
         started=now,
         capacity=1 if solo else options.threads,
+        inherited_peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         solo=solo,
     )
 
@@ -136,9 +142,13 @@ def _spawn(end: int, arena: int, errors: int) -> subprocess.Popen[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, and what keeps a loader small: glibc sets aside 64 MiB of address space for each arena."""
+    """Ours without its secrets, and what keeps a loader small: glibc sets aside 64 MiB of address space an arena.
+
+    Drivers of stores take their credentials from the environment, so it cannot be empty.
+    """
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_LOADERS)}
+    return {**kept, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"}
 
 
 def _tail(file: int) -> str:

@@ -30,7 +30,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def over_white(image: Image.Image) -> Image.Image:
     """The picture as it looks on white paper."""
-    clear = image.convert("RGBA")
+    clear = image if image.mode == "RGBA" else image.convert("RGBA")
     paper = Image.new("RGB", clear.size, (255, 255, 255))
     paper.paste(clear, mask=clear.getchannel("A"))
     return paper

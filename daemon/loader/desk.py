@@ -66,6 +66,10 @@ class Desk:
         self._pictures: Pixels = np.frombuffer(arena.memory, np.uint8).reshape(arena.slots, size, size, 3)
         self.hosts = HostBook(per_host=options.fetch.per_host, pause=options.breaker_seconds)
 
+    def close(self) -> None:
+        """Let go of the arena."""
+        self._pictures = np.empty((0, 0, 0, 3), np.uint8)
+
     def waiting(self, *, solo: bool) -> int:
         """Tasks of this kind that no loader has."""
         return len(self._lanes[solo])
@@ -203,7 +207,7 @@ class Desk:
         if stalled:
             per_host = self._options.fetch.per_host
             for number, task in enumerate(lane.intake.remove(bool, keep=per_host)):
-                self._send_back(task, BUSY_SECONDS + number * SPACING)
+                self._send_back(task, BUSY_SECONDS * (1 + number * SPACING))
 
     def _send_back(self, task: Task, seconds: float) -> None:
         self._emit(HostLeftAlone(host=task.host, seconds=seconds))

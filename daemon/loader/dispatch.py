@@ -34,6 +34,8 @@ class Dispatcher:
         self._clock = clock
         self._acts: deque[Act] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._lock = threading.Lock()
+        self._closed = False
         self._closing = False
         self._draining = False
         self.idle = threading.Event()
@@ -41,12 +43,16 @@ class Dispatcher:
 
     def call(self, act: Act) -> None:
         """Have the dispatcher do this. From any thread; never blocks."""
-        self._acts.append(act)
-        os.eventfd_write(self._bell, 1)
+        with self._lock:
+            if not self._closed:
+                self._acts.append(act)
+                os.eventfd_write(self._bell, 1)
 
     def close(self) -> None:
-        """Free the bell, once the thread has ended."""
-        os.close(self._bell)
+        """Free the bell, once the thread has ended. What is called after that is not done."""
+        with self._lock:
+            self._closed = True
+            os.close(self._bell)
 
     def run(self) -> None:
         """Serve until `stop`; whatever happens, no loader outlives this."""

@@ -23,7 +23,7 @@ def ends_early(format_name: str, data: bytes) -> bool:
 def _jpeg(data: bytes) -> bool:
     """Walks the segments to the scan; a whole file then has an end-of-image marker (ITU T.81, B.1)."""
     at = 2
-    while at + 4 <= len(data):
+    while at + 2 <= len(data):
         if data[at] != 0xFF:
             return False  # Damaged rather than cut.
         marker = data[at + 1]
@@ -114,7 +114,7 @@ def _boxes(data: bytes) -> bool:
 
 
 def _tiff(data: bytes) -> bool:
-    """Whether the directory, one of its lists, or a strip of the picture lies beyond the end (TIFF 6.0, 2)."""
+    """Whether the directory, a field's values, or a strip of the picture lies beyond the end (TIFF 6.0, 2)."""
     if len(data) < tiff.HEADER_BYTES:
         return True
     directory = tiff.read_directory(data)

@@ -46,10 +46,8 @@ def _read_checked(handle: int, roots: list[str], max_bytes: int) -> bytes:
     if found.st_size > max_bytes:
         raise LoadError(Reason.TOO_LARGE, f"{found.st_size} bytes, limit {max_bytes}")
     with open(f"/proc/self/fd/{handle}", "rb") as file:  # noqa: PTH123 - a handle of ours, not a path
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:  # It grew while it was read.
-        raise LoadError(Reason.TOO_LARGE, f"limit {max_bytes}")
-    return data
+        # No more than was found: it may grow while it is read, and a buffer is made for as much as is asked for.
+        return file.read(found.st_size)
 
 
 def _check_below(real: str, roots: list[str]) -> None:

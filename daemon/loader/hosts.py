@@ -19,18 +19,20 @@ THRESHOLD = 5
 """Failures in a row that close a host."""
 SILENT_HOSTS = 5
 """So many hosts that used to answer, failing in a row without one good answer, are a network that is down."""
-LONGEST_PAUSE_FACTOR = 12.0
+LONGEST_PAUSE_FACTOR = 6.0
+"""In first pauses. An image whose host never answers is dead only after some probes, so they must not be too rare."""
 LONGEST_ASKED = 3600.0
 """Seconds. A server that asks for more is asked again sooner."""
 REMEMBERED = 86_400.0
 """Seconds for which a host that once answered is given credit."""
-UNKNOWN_HOSTS = 10
+UNKNOWN_HOSTS = 20
 """So many hosts failing in a row, none of them ever heard, look like a network that is down, too..."""
-MOST_EXCUSED = 20
+MOST_EXCUSED = 3
 """...but a host that has never answered is given that benefit so often at most."""
-SPACING = 0.05
-"""Seconds between the return of two images of a host that is left alone, so that they do not return as one."""
-LONGEST_SPREAD = 600.0
+SPACING = 0.01
+"""In first pauses, between the return of two images of a host that is left alone, lest they all return at once."""
+LONGEST_SPREAD = 60.0
+"""In first pauses, between the return of the first and the last of them."""
 KEPT = 10_000
 """Hosts remembered at most."""
 
@@ -111,7 +113,7 @@ class _Host:
     answered: float = -math.inf
     excused: int = 0
     turned_away: int = 0
-    """Images sent back since it last answered."""
+    """Images sent back since its pause began."""
 
     def allowance(self) -> int:
         return 1 if self.breaker.probing or self.slowed else int(self.limit)
@@ -147,7 +149,7 @@ class HostBook:
         entry = self._entry(host)
         entry.turned_away += 1
         pause = max(self._closed_until(entry) - now, 0.0) or self._pause
-        return pause + min(entry.turned_away * SPACING, LONGEST_SPREAD)
+        return pause + self._pause * min(entry.turned_away * SPACING, LONGEST_SPREAD)
 
     def left_alone(self, now: float) -> int:
         """How many hosts are left alone now."""
@@ -167,16 +169,18 @@ class HostBook:
         entry.in_hand -= 1
         self._in_hand -= 1
         answer = answer_of(reason)
-        already_closed = now < self._closed_until(entry)
+        closed_until = self._closed_until(entry)
         if answer is Answer.GOOD:
             self._good(entry, now)
             return True
         if answer is Answer.SILENT:
             return True
-        excused = already_closed or (answer is Answer.BAD and self._excused(host, entry, reason, now))
+        excused = now < closed_until or (answer is Answer.BAD and self._excused(host, entry, reason, now))
         self._slow_down(entry, answer, now, retry_after)
         if answer is Answer.BAD:
             entry.breaker.bad(now, self._pause)
+        if self._closed_until(entry) > closed_until:
+            entry.turned_away = 0
         entry.excused += excused
         return not excused
 

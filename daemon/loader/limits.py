@@ -6,16 +6,19 @@ import resource
 import signal
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 """Source: prctl(2)."""
 
 
-def die_with_parent(parent: int) -> None:
+def bind_to_parent(parent: int) -> None:
     """Have the kernel kill this process when the parent's thread that started it ends, however that comes about.
 
+    Neither may it, or what it starts, gain rights that the parent has not.
     A socket's end-of-file would do for a healthy child; this holds for one that is stuck inside a codec, too.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent:  # It ended before the call.
         os._exit(0)
 

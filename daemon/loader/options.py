@@ -44,7 +44,7 @@ class LoaderOptions:
     recycle_after: int = 2000
     """Images after which a loader is replaced, so that no leak of a codec grows for ever."""
     breaker_seconds: float = 5.0
-    """The first pause of a host that keeps failing; it doubles each time, up to twelvefold."""
+    """The first pause of a host that keeps failing; it doubles each time, up to sixfold."""
     fetch: FetchOptions = field(default_factory=FetchOptions)
 
     @property

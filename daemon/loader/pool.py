@@ -160,6 +160,7 @@ class LoaderPool:
         self._dispatcher.call(self._dispatcher.stop)
         self._stored.close(CLOSE_SECONDS)
         self._thread.join(CLOSE_SECONDS)
+        self._desk.close()
         self._arena.close()
         self._dispatcher.close()
 

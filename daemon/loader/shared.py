@@ -4,6 +4,7 @@ The file has no name (memfd, or an unlinked temporary file), so the kernel frees
 however that process ends. Its pages are made when first written: unused slots cost nothing.
 """
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -19,8 +20,10 @@ class Arena:
         self.memory = mmap.mmap(file, slots * self.slot_bytes)
 
     def close(self) -> None:
-        """Close the file; the memory goes when nobody looks at it any more."""
+        """Close the file; the memory goes now, or when nobody looks at it any more."""
         os.close(self.file)
+        with contextlib.suppress(BufferError):
+            self.memory.close()
 
     def write(self, slot: int, pixels: bytes) -> None:
         """Put one image's pixels into its slot. Raises `ValueError` when they do not fill it exactly."""

@@ -66,12 +66,11 @@ def read_directory(data: bytes) -> Directory | None:
 
 
 def strip_ends(directory: Directory) -> Iterator[int]:
-    """Where each strip or tile ends, and each list of them."""
+    """Where each strip or tile ends, and the values of each field."""
     offsets: list[int] = []
     lengths: list[int] = []
     for entry in directory.entries:
-        if entry.tag in _OFFSETS | _COUNTS:
-            yield entry.start + entry.count * entry.width
+        yield entry.start + entry.count * entry.width
         if entry.tag in _OFFSETS:
             offsets = directory.values(entry)
         elif entry.tag in _COUNTS:

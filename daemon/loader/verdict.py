@@ -22,7 +22,7 @@ class Death:
     last_words: str = ""
     """The end of its error output."""
     peak_bytes: int = 0
-    """The most memory that it had resident."""
+    """The most memory that it had resident; 0 where that cannot be told from its parent's."""
 
     def describe(self) -> str:
         if self.killed_for is not None:

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import IncompleteRead
 from urllib.parse import SplitResult, unquote_to_bytes, urljoin, urlsplit
 
 import requests
@@ -22,7 +23,7 @@ from daemon.loader.problem import LoadError
 from daemon.loader.transport import Gate, GuardedAdapter, Resolve, make_trust, resolve
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CHUNK = 64 * 1024
+_CHUNK = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +119,7 @@ def _reason(error: Exception) -> Reason:
             return Reason.INVALID_URL
         case requests.exceptions.Timeout() | urllib3.exceptions.TimeoutError() | TimeoutError():
             return Reason.READ_TIMEOUT
-        case urllib3.exceptions.IncompleteRead():
-            return Reason.TRUNCATED_BODY
-        case urllib3.exceptions.ProtocolError(args=(_, urllib3.exceptions.IncompleteRead())):
+        case IncompleteRead() | urllib3.exceptions.ProtocolError(args=(_, IncompleteRead())):
             return Reason.TRUNCATED_BODY
         case _:
             return Reason.CONNECTION_FAILED

@@ -120,16 +120,16 @@ def _failed(order: Order, problem: LoadError, seconds: float) -> Report:
 def _take(file: int, max_bytes: int) -> bytes:
     """The bytes that the parent handed over as an open file."""
     with open(file, "rb") as handed:
-        data = handed.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise LoadError(Reason.TOO_LARGE, f"limit {max_bytes}")
-    return data
+        size = os.fstat(file).st_size
+        if size > max_bytes:
+            raise LoadError(Reason.TOO_LARGE, f"{size} bytes, limit {max_bytes}")
+        return handed.read(size)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Serve until the parent closes its end."""
     end, arena_file, parent = (int(argument) for argument in arguments)
-    limits.die_with_parent(parent)
+    limits.bind_to_parent(parent)
     limits.leave_signals_to_parent()
     logging.disable(logging.CRITICAL)  # urllib3 would write whole URLs.
     channel = Channel(socket.socket(fileno=end))
