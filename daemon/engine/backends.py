@@ -87,11 +87,15 @@ class TensorFlow:
     def freeze(self, model: Any, rows: int | None) -> Any:
         """The model as a concrete function whose weights are constants, so that normalisations are folded away."""
         convert = import_quietly("tensorflow.python.framework.convert_to_constants")
-        return convert.convert_variables_to_constants_v2(self._traced(model, rows).get_concrete_function())
+        return convert.convert_variables_to_constants_v2(self._traced(model, rows))
 
     def _traced(self, model: Any, rows: int | None, **how: bool) -> Any:
         signature = [self._tf.TensorSpec((rows, *model.input_shape[1:]), self._tf.uint8)]
-        return self._tf.function(_inference(model), input_signature=signature, **how)
+        # Traced now rather than when called: each number of rows is a function of its own, and TensorFlow would take
+        # several such for one that is traced over and over, and warn.
+        return self._tf.function(
+            _inference(model), input_signature=signature, autograph=False, **how
+        ).get_concrete_function()
 
     def result(self, handle: Any) -> Vectors:
         return np.asarray(handle.numpy(), dtype=np.float32)
@@ -174,14 +178,22 @@ class Torch:
         return scope
 
     def compile(self, model: Any, rows: int | None) -> Call:
-        del rows  # Specialised to the first shape that it sees.
-        infer = _inference(model) if self.any_rows else self._torch.compile(_inference(model), dynamic=False)
+        infer = _inference(model) if self.any_rows else self._fused(model, rows)
 
         def call(pixels: Pixels) -> Any:
             with self.scope(), self._torch.inference_mode():
                 return infer(self._sent(pixels))
 
         return call
+
+    def _fused(self, model: Any, rows: int | None) -> Any:
+        """One graph for torch.compile. Given Keras' own layers it would stop at each, and soon give up altogether."""
+        module = self._torch.nn.Module()
+        module.model, module.forward = model, _inference(model)
+        sample = self._torch.zeros((rows, *model.input_shape[1:]), dtype=self._torch.uint8, device=self._device)
+        with self.scope(), self._torch.no_grad():
+            graph = self._torch.export.export(module.eval(), (sample,), strict=False).module()
+        return self._torch.compile(graph, dynamic=False, fullgraph=True)
 
     def _sent(self, pixels: Pixels) -> Any:
         # A view of shared memory may be read-only, which PyTorch warns about.

@@ -14,7 +14,11 @@ from daemon.records import Pixels, Vectors
 from daemon.signature import dimension
 
 AHEAD = 1
-"""Batches on their way to the device while one runs there."""
+"""Calls on their way to the device while one runs there."""
+
+SPLIT_FROM = 64
+"""A largest batch of this many images or more goes in two calls, so that the second is copied while the first runs.
+Smaller ones are copied in well under a millisecond (9.6 MB at the 10 GB/s of pageable memory over PCIe)."""
 
 
 def open_keras(
@@ -104,7 +108,9 @@ class KerasEngine:
         return chunks(rows, self._limit) if self._backend.any_rows else cut(rows, self._sizes())
 
     def _sizes(self) -> tuple[int, ...]:
-        return () if self._backend.any_rows else shapes(self._limit)
+        if self._backend.any_rows:
+            return ()
+        return shapes(self._limit // 2 if self._limit >= SPLIT_FROM else self._limit)
 
     def _call(self, size: int) -> Call:
         key = None if self._backend.any_rows else size

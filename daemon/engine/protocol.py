@@ -45,8 +45,6 @@ class EngineOptions:
     memory_growth: bool = True
     precision: Precision = "float32"
     batch_max: int = 32
-    threads: int | None = None
-    """Cores to use on the CPU. None: those that this process may run on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

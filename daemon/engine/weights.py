@@ -59,7 +59,11 @@ def imagenet_name(alpha: float, input_size: int) -> str:
 
 
 def draw(alpha: float, seed: int = SEED) -> Tensors:
-    """Drawn weights: He et al.'s normal distribution (arXiv:1502.01852, eq. 10), and normalisations that do nothing."""
+    """Drawn weights that keep the scale of the features through all layers, and normalisations that do nothing.
+
+    Source: He et al., arXiv:1502.01852, equation 10; a projection, which no ReLU follows, has half the variance.
+    (Keras' own initialisation shrinks the features below what float16 can tell from zero.)
+    """
     generator = np.random.Generator(np.random.Philox(seed))
     return {layer.name: list(_draw_layer(layer, generator)) for layer in layers(alpha)}
 
@@ -68,10 +72,11 @@ def _draw_layer(layer: LayerShapes, generator: np.random.Generator) -> Iterator[
     if layer.kind == "batch_normalization":
         yield from (np.full(shape, value, np.float32) for shape, value in zip(layer.shapes, (1, 0, 0, 1), strict=True))
         return
+    gain = 1.0 if layer.name.endswith("project") else 2.0
     for shape in layer.shapes:
         # Each channel of a depthwise kernel sees only itself.
         inputs = math.prod(shape[:2] if layer.kind == "depthwise_conv2d" else shape[:3])
-        yield generator.normal(0.0, math.sqrt(2.0 / inputs), shape).astype(np.float32)
+        yield generator.normal(0.0, math.sqrt(gain / inputs), shape).astype(np.float32)
 
 
 def _read(path: Path, alpha: float) -> Tensors:

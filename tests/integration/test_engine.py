@@ -28,7 +28,7 @@ BATCH_MAX = 8
 
 COMPANY = 2e-6
 """How far a component of a vector may be moved by the pictures beside it. None at all was measured in OpenVINO, which
-runs each alone, and at most 2e-7 in TensorFlow, whose kernels sum in another order for another number of rows."""
+runs each alone, and 3e-8 in TensorFlow, whose kernels sum in another order for another number of rows."""
 
 
 class KerasPredict:

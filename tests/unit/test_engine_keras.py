@@ -120,6 +120,14 @@ def test_the_next_batch_is_sent_while_one_runs_and_no_more_than_that() -> None:
     assert backend.most_waiting == 2
 
 
+def test_a_large_batch_goes_in_two_calls_so_that_one_is_copied_while_the_other_runs() -> None:
+    backend = FakeBackend()
+    subject = engine(backend, batch_max=64)
+    subject.embed(numbered(64))
+    assert (backend.called, backend.most_waiting) == ([32, 32], 2)
+    assert subject.describe().batch_limit == 64
+
+
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("fits", [1, 5, 8, 31])
 def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(fits: int, *, late: bool) -> None:
@@ -180,7 +188,7 @@ def test_another_fault_is_told_with_the_device() -> None:
 def test_it_says_what_it_is() -> None:
     info = engine(FakeBackend(), batch_max=64).describe()
     assert (info.backend, info.version, info.device, info.device_name) == ("fake", "1", "gpu:0", "Fake 3000")
-    assert (info.dimension, info.batch_sizes, info.batch_limit, info.precision) == (1280, (1, 4, 16, 64), 64, "float32")
+    assert (info.dimension, info.batch_sizes, info.batch_limit, info.precision) == (1280, (1, 8, 32), 64, "float32")
 
 
 def test_closing_twice_is_harmless() -> None:
