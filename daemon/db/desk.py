@@ -2,6 +2,7 @@
 
 from daemon.db import schema
 from daemon.db.generation import Generations
+from daemon.db.index import VectorIndex
 from daemon.db.names import Names
 from daemon.db.pool import Pool
 from daemon.db.reports import Reports
@@ -18,3 +19,9 @@ class Desk:
         self.retries = Retries(pool, names, notify=notify)
         self.similar = Similar(pool, names)
         self.generations = Generations(pool, names, notify=notify)
+        self._pool = pool
+        self._names = names
+
+    def index(self, *, memory_mb: int | None) -> VectorIndex:
+        """The HNSW index, to be built with this much memory; None leaves it to the server's setting."""
+        return VectorIndex(self._pool, self._names, memory_mb=memory_mb)

@@ -16,8 +16,10 @@ from daemon.records import Claim, ImageId, StoredBytes
 
 COUNTED = 100_000
 """Jobs that `backlog` counts at most: some 20 ms."""
-LOOK_AGAIN_SECONDS = 0.1
-"""What is due and could not be claimed is locked by somebody; it is not worth spinning for."""
+LOOK_AGAIN_SECONDS = 0.05
+"""What is due and could not be claimed, or is about to be committed, is not worth spinning for."""
+POLLS_PER_BELL = 3
+"""The bell stays up for so many polls, each of which renews it: a dead daemon's comes off by itself."""
 
 Location = str | StoredBytes
 
@@ -39,6 +41,10 @@ class JobQueue:
 
     `stored_bytes` says that the location column holds the picture itself (a bytea). `max_attempts` bounds the attempts
     of a job whose every daemon died: it ends dead as `daemon_lost`, at the next claim after its last lease.
+    `poll_seconds` is how often somebody looks when nobody calls.
+
+    The triggers call by NOTIFY only while the bell is up, as NOTIFY makes the users' commits queue up: a claim that
+    came back full takes it off, since there is more to do anyway, and `seconds_until_due` puts it up again.
     All raise `DatabaseUnavailableError` or `DatabaseError`.
     """
 
@@ -52,12 +58,15 @@ class JobQueue:
         max_attempts: int = 5,
         stored_bytes: bool = False,
         signature: str = "",
+        poll_seconds: float = 5.0,
     ) -> None:
         self._pool = pool
         self._queries = load_queries(names)
         self._worker = {"worker": worker, "host": platform.node(), "pid": os.getpid(), "signature": signature}
         self._lease = {"worker": worker, "lease_seconds": lease_seconds, "max_attempts": max_attempts}
         self._stored_bytes = stored_bytes
+        self._bell = {"bell_seconds": poll_seconds * POLLS_PER_BELL}
+        self._bell_is_up = False
         self._found_nothing = False
 
     def sign_as(self, signature: str) -> None:
@@ -70,6 +79,7 @@ class JobQueue:
         with self._pool.transaction() as cursor:
             rows = self._lease_jobs(cursor, token, limit)
             claims = self._with_locations(cursor, token, rows) if rows else []
+            self._take_off_the_bell(cursor, more=len(rows) == limit)
         self._found_nothing = not claims
         return claims
 
@@ -91,16 +101,19 @@ class JobQueue:
             return cursor.rowcount
 
     def seconds_until_due(self) -> float | None:
-        """When to look again: 0 when a job is due, None when nothing is pending.
+        """How long to sleep: 0 when a job is due, None when nothing is pending. From now on the triggers call.
 
-        What is due and escaped the last claim is locked by another session, so it is looked for a little later.
+        What is due and escaped the last claim is locked by another session, so it is looked for a little later, and so
+        are the jobs of transactions that found no bell and have not ended.
         """
         with self._pool.transaction() as cursor:
+            # The order matters: see migrations/ring.sql. Each statement sees what was committed before it.
+            cursor.execute(self._queries["put_up_the_bell"], self._bell)
+            self._bell_is_up = True
+            cursor.execute(self._queries["writers"])
+            writers = bool(_only(cursor))
             cursor.execute(self._queries["until_due"])
-            seconds: float | None = _only(cursor)
-        if seconds is None:
-            return None
-        return max(seconds, LOOK_AGAIN_SECONDS if self._found_nothing else 0.0)
+            return self._sleep(_only(cursor), writers=writers)
 
     def backlog(self) -> Backlog:
         with self._pool.transaction() as cursor:
@@ -113,6 +126,18 @@ class JobQueue:
         with self._pool.transaction() as cursor:
             cursor.execute(self._queries["stored_bytes"], {"id": claim.image_id})
             return bytes(_only(cursor) or b"")
+
+    def _sleep(self, until_due: float | None, *, writers: bool) -> float | None:
+        if until_due is not None and until_due <= 0:
+            return LOOK_AGAIN_SECONDS if self._found_nothing else 0.0
+        if not writers:
+            return until_due
+        return LOOK_AGAIN_SECONDS if until_due is None else min(until_due, LOOK_AGAIN_SECONDS)
+
+    def _take_off_the_bell(self, cursor: Cursor, *, more: bool) -> None:
+        if more and self._bell_is_up:
+            cursor.execute(self._queries["take_off_the_bell"])
+            self._bell_is_up = False
 
     def _lease_jobs(self, cursor: Cursor, token: UUID, limit: int) -> list[list[Any]]:
         lost = {"exhausted_reason": Reason.DAEMON_LOST.label}

@@ -53,7 +53,7 @@ class Names:
             "source_schema": quote(self.source_table.split(".", 1)[0]),
             "target": quote(*self.target_table.split(".", 1)),
             "target_schema": quote(self.target_table.split(".", 1)[0]),
-            **{table: f"{schema}.{table}" for table in ("job", "worker", "sweep", "setting", "reprocess")},
+            **{table: f"{schema}.{table}" for table in ("job", "worker", "sweep", "setting", "reprocess", "bell")},
             **{column: quote(getattr(self, column)) for column in columns},
         }
 

@@ -76,6 +76,21 @@ WHERE j.image_id = held.image_id
 INSERT INTO {worker} (worker, host, pid, signature) VALUES (%(worker)s, %(host)s, %(pid)s, %(signature)s)
 ON CONFLICT (worker) DO UPDATE SET seen_at = now(), signature = EXCLUDED.signature
 
+-- name: put_up_the_bell
+-- Takes effect at once, whatever becomes of this transaction.
+SELECT setval('{bell}', (extract(epoch FROM clock_timestamp()) + %(bell_seconds)s)::bigint)
+
+-- name: take_off_the_bell
+SELECT setval('{bell}', 0)
+
+-- name: writers
+-- Whether transactions are under way that wrote jobs: the users', which may have seen no bell, or other daemons'.
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()
+      AND relation = '{job}'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
+
 -- name: until_due
 -- Seconds until the next job is due; none when nothing is pending.
 SELECT extract(epoch FROM min(j.due) - clock_timestamp())::double precision

@@ -65,6 +65,10 @@ WITH relation AS (
     FROM relation CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
     WHERE nspname = %(schema)s AND relkind = 'r'
     UNION ALL
+    SELECT 'sequence ' || name, 'UPDATE', has_sequence_privilege(oid, 'UPDATE'),
+           format('UPDATE ON SEQUENCE %%s', name), false
+    FROM relation WHERE nspname = %(schema)s AND relname = 'bell'
+    UNION ALL
     SELECT 'table ' || name, p, has_table_privilege(oid, p), format('%%s ON %%s', p, name), false
     FROM relation CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) p
     WHERE oid = %(target)s

@@ -25,7 +25,7 @@ from daemon.db.steps import (
 )
 from daemon.errors import DatabaseError, DatabaseUnavailableError
 
-__all__ = ["Layout", "SchemaOptions", "migrate", "print_sql"]
+__all__ = ["Layout", "SchemaOptions", "migrate", "print_sql", "require"]
 
 LOCK_TIMEOUT = "5s"
 """CREATE TRIGGER waits for every transaction that writes to the table, and makes every other writer wait behind it."""
@@ -44,6 +44,16 @@ def migrate(pool: Pool, names: Names, options: SchemaOptions) -> Layout:
     """
     with pool.transaction() as cursor:
         return _Migration(cursor, names, options).run()
+
+
+def require(pool: Pool, names: Names) -> None:
+    """Raises `DatabaseError` with the remedy where vectord's tables have not been made yet."""
+    with pool.transaction() as cursor:
+        if Catalog(cursor, names).table(f"{names.schema}.setting") is None:
+            raise DatabaseError(
+                f"this database has no schema {names.schema} of vectord's: run `python -m daemon init` first, "
+                "or name the right ones with database.dsn and queue.schema"
+            )
 
 
 def print_sql(names: Names, options: SchemaOptions, id_type: str = DEFAULT_ID_TYPE, role: str | None = None) -> str:

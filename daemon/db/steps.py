@@ -85,9 +85,8 @@ def migrations() -> Mapping[int, str]:
 def triggers_step(names: Names, options: SchemaOptions) -> Step:
     """The triggers as the options want them; their text's digest goes into `setting`, to tell what is installed."""
     file = "repeatable_triggers.sql" if options.trigger else "repeatable_no_triggers.sql"
-    sql = _fill(
-        file, names, {"renewed": RENEWED, "notify": f"NOTIFY {names.quoted['channel']};" if options.notify else ""}
-    )
+    ring = _fill("ring.sql", names, {}) if options.notify else ""
+    sql = _fill(file, names, {"renewed": RENEWED, "ring": ring.strip()})
     digest = hashlib.sha256(sql.encode()).hexdigest()[:16]
     return Step(
         makes=f"the triggers on {names.source_table}",

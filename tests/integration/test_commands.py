@@ -222,3 +222,19 @@ def test_commands_say_when_the_schema_is_not_there(environment: dict[str, str], 
     assert done.returncode == 1
     assert "python -m daemon init" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_index_goes_and_comes(environment: dict[str, str], empty_database: str) -> None:
+    environment |= {"VECTORD_DATABASE__DSN": empty_database}
+    tables = Tables(empty_database)
+    indexes = "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%hnsw%' AND tablename = 'tb_hsx_img_value'"
+    call(environment, "init")
+    assert tables.execute(indexes) == [(1,)]
+    assert call(environment, "index", "--drop").stdout.startswith("dropped: ")
+    assert tables.execute(indexes) == [(0,)]
+    assert "no index to drop" in call(environment, "index", "--drop").stdout
+    for deed in ("--build", "--rebuild"):
+        done = call(environment, "index", deed)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert tables.execute(indexes) == [(1,)]
+    assert call(environment, "index").returncode == 2

@@ -1,6 +1,9 @@
 """The triggers on the source table: what makes a job, what does not, and who is told."""
 
+import random
+import select
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 from uuid import UUID
@@ -8,6 +11,7 @@ from uuid import UUID
 import psycopg2.extensions
 import pytest
 
+from daemon.db.jobs import LOOK_AGAIN_SECONDS, JobQueue
 from daemon.db.names import Names
 from daemon.db.schema import SchemaOptions, migrate
 from tests.postgres import DIMENSION, Database
@@ -197,3 +201,82 @@ def test_the_application_needs_no_right_on_vectords_schema(database: Database) -
         assert jobs(database) == {1: 2}
     finally:
         database.execute("DROP OWNED BY application_of_test; DROP ROLE application_of_test")
+
+
+def insert_one(database: Database, image: int) -> Callable[[], None]:
+    return lambda: database.insert([image])
+
+
+def test_a_daemon_that_sleeps_is_called_by_every_transaction(database: Database) -> None:
+    queue = JobQueue(database.pool, database.names, worker="w", lease_seconds=60)
+    assert queue.seconds_until_due() is None
+    assert [notifications(database, insert_one(database, number)) for number in range(5)] == [1] * 5
+
+
+def test_a_daemon_that_is_busy_is_called_once_a_second_at_most(database: Database) -> None:
+    queue = JobQueue(database.pool, database.names, worker="w", lease_seconds=60)
+    queue.seconds_until_due()
+    database.insert(range(100, 110))
+    assert len(queue.claim(10)) == 10
+    calls = sum(notifications(database, insert_one(database, number)) for number in range(5))
+    assert calls <= 2
+    # Dry again, it goes to sleep, and is called again.
+    assert len(queue.claim(10)) == 5
+    assert queue.seconds_until_due() > 1  # type: ignore[operator] # their leases
+    assert notifications(database, insert_one(database, 7)) == 1
+
+
+def test_the_bell_of_a_dead_daemon_comes_off_by_itself(database: Database) -> None:
+    queue = JobQueue(database.pool, database.names, worker="w", lease_seconds=60, poll_seconds=-100)
+    queue.seconds_until_due()
+    calls = sum(notifications(database, insert_one(database, number)) for number in range(5))
+    assert 1 <= calls <= 2
+
+
+def test_a_daemon_does_not_sleep_over_who_found_no_bell(database: Database) -> None:
+    """The transaction saw the bell off before the daemon put it up, and commits after the daemon looked."""
+    queue = JobQueue(database.pool, database.names, worker="w", lease_seconds=60)
+    with closing(database.connect()) as session:
+        session.cursor().execute("INSERT INTO ecai.tb_image (id, url) VALUES (1, 'x')")
+        assert queue.claim(10) == []
+        assert queue.seconds_until_due() == LOOK_AGAIN_SECONDS
+        session.commit()
+    assert len(queue.claim(10)) == 1
+
+
+def test_no_call_is_ever_missed(database: Database) -> None:
+    """A daemon that wakes only when called, or when it said so itself, sleeps over nobody."""
+    queue = JobQueue(database.pool, database.names, worker="w", lease_seconds=600, poll_seconds=1000)
+    images, limit = 400, 3
+    rounds = iter(range(images))
+
+    def write(seed: int) -> None:
+        dice = random.Random(seed)
+        with closing(database.connect()) as session, session.cursor() as cursor:
+            for number in rounds:
+                cursor.execute("INSERT INTO ecai.tb_image (id, url) VALUES (%s, 'x')", (number,))
+                cursor.execute("SELECT pg_sleep(%s)", (dice.choice([0, 0, 0.001, 0.01]),))
+                session.commit()
+                if dice.random() < 0.05:
+                    # Long enough for the daemon to run dry and go to sleep.
+                    cursor.execute("SELECT pg_sleep(0.1)")
+                    session.commit()
+
+    found = 0
+    with closing(database.connect()) as session, ThreadPoolExecutor(4) as threads:
+        session.set_isolation_level(psycopg2.extensions.ISOLATION_LEVEL_AUTOCOMMIT)
+        session.cursor().execute(f'LISTEN "{database.names.channel}"')
+        writing = [threads.submit(write, seed) for seed in range(4)]
+        while found < images:
+            claims = queue.claim(limit)
+            found += len(claims)
+            if len(claims) == limit or found == images:
+                continue
+            seconds = queue.seconds_until_due()
+            # Nothing but leases of ten minutes: a call that was missed would leave the test waiting for as long.
+            seconds = 20.0 if seconds is None or seconds > 60 else seconds
+            called, _, _ = select.select([session], [], [], seconds)
+            assert called or seconds < 20, f"asleep with {images - found} images to come"
+            session.poll()
+            session.notifies.clear()
+        assert all(one.result() is None for one in writing)

@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS {setting} (
 CREATE TABLE IF NOT EXISTS {job} (
     image_id     {id_type} PRIMARY KEY,
     revision     bigint NOT NULL DEFAULT 1,
-    state        text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'dead')),
+    -- 'pending' or 'dead'. No CHECK: it is an eighth of what the trigger costs the users' INSERT.
+    state        text NOT NULL DEFAULT 'pending',
     -- 0: an image that someone just wrote. 1: found by the sweep. Lower is sooner.
     priority     smallint NOT NULL DEFAULT 0,
     attempts     integer NOT NULL DEFAULT 0,
@@ -38,6 +39,11 @@ CREATE INDEX IF NOT EXISTS job_due ON {job} (priority, coalesce(lease_until, not
 
 -- What `failures` counts.
 CREATE INDEX IF NOT EXISTS job_dead ON {job} (reason, failed_at DESC) WHERE state = 'dead';
+
+-- The bell on the daemons' door, in seconds of the epoch: until when they want to be called by NOTIFY, when that is to
+-- come; otherwise, negative, when they were last called unasked. NOTIFY makes commits queue up behind one lock, so a
+-- daemon that is busy anyway takes the bell off: 0. A sequence, because it is read and set outside all transactions.
+CREATE SEQUENCE IF NOT EXISTS {bell} MINVALUE -9223372036854775808 START 0;
 
 CREATE TABLE IF NOT EXISTS {worker} (
     worker      text PRIMARY KEY,

@@ -2,6 +2,7 @@
 
 GRANT USAGE ON SCHEMA {schema}, {source_schema}, {target_schema} TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
+GRANT UPDATE ON SEQUENCE {bell} TO {role};
 GRANT SELECT ON {source} TO {role};
 -- To lock an image against deletion while its vector is stored; no row of it is ever written.
 GRANT UPDATE ({source_id}) ON {source} TO {role};

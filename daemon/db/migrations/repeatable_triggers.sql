@@ -1,19 +1,25 @@
 -- The triggers on the source table: statement-level, with transition tables. They run as their owner, so that the
--- application that writes images needs no right on vectord's schema. {notify} is a statement, or nothing; {renewed}
--- makes a job that is there stand for a new revision of its image. Jobs are locked in the order of their ids.
+-- application that writes images needs no right on vectord's schema. A job that is there already comes to stand for a new
+-- revision of its image; jobs are locked in the order of their ids. ring.sql is what tells the daemons.
 
 CREATE OR REPLACE FUNCTION {schema}.image_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    present double precision;
+    bell bigint;
 BEGIN
     INSERT INTO {job} AS j (image_id)
-    SELECT n.{source_id} FROM new_rows n ORDER BY n.{source_id}
+    SELECT n.{source_id} FROM new_rows n
     ON CONFLICT (image_id) DO UPDATE SET {renewed};
-    IF FOUND THEN {notify} END IF;
+    {ring}
     RETURN NULL;
 END $$;
 
 CREATE OR REPLACE FUNCTION {schema}.image_updated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    present double precision;
+    bell bigint;
 BEGIN
     -- An id that changed is an image that went and another that came.
     DELETE FROM {job} j USING old_rows o
@@ -23,7 +29,7 @@ BEGIN
     WHERE o.{source_id} IS NULL OR o.{source_location} IS DISTINCT FROM n.{source_location}
     ORDER BY n.{source_id}
     ON CONFLICT (image_id) DO UPDATE SET {renewed};
-    IF FOUND THEN {notify} END IF;
+    {ring}
     RETURN NULL;
 END $$;
 

@@ -1,0 +1,135 @@
+"""Connections: one transaction at a time, replaced when they break, and their errors as ours."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from daemon.db.driver import sqlstate
+from daemon.db.pool import Pool
+from daemon.errors import DatabaseError, DatabaseUnavailableError
+from tests.postgres import Server
+
+
+@pytest.fixture
+def pool(empty_database: str) -> Iterator[Pool]:
+    with closing(Pool(empty_database, size=2, application_name="test")) as made:
+        yield made
+
+
+def ask(pool: Pool, sql: str) -> object:
+    with pool.transaction() as cursor:
+        cursor.execute(sql)
+        row = cursor.fetchone()
+        assert row is not None
+        return row[0]
+
+
+def insert_and_fail(pool: Pool) -> None:
+    with pool.transaction() as cursor:
+        cursor.execute("INSERT INTO t VALUES (1)")
+        raise ZeroDivisionError
+
+
+def test_a_transaction_is_committed_or_rolled_back(pool: Pool) -> None:
+    with pool.transaction() as cursor:
+        cursor.execute("CREATE TABLE t (n int)")
+    with pytest.raises(ZeroDivisionError):
+        insert_and_fail(pool)
+    with pytest.raises(DatabaseError, match="division by zero"):
+        ask(pool, "INSERT INTO t VALUES (1); SELECT 1 / 0")
+    with pool.transaction() as cursor:
+        cursor.execute("INSERT INTO t VALUES (2)")
+    assert ask(pool, "SELECT array_agg(n) FROM t") == [2]
+
+
+def test_a_session_is_used_again(pool: Pool) -> None:
+    assert ask(pool, "SELECT pg_backend_pid()") == ask(pool, "SELECT pg_backend_pid()")
+
+
+def test_there_are_no_more_sessions_than_the_size(pool: Pool) -> None:
+    inside, leave = threading.Semaphore(0), threading.Event()
+
+    def hold() -> None:
+        with pool.transaction():
+            inside.release()
+            leave.wait(10)
+
+    threads = [threading.Thread(target=hold) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert inside.acquire(timeout=10)
+    assert inside.acquire(timeout=10)
+    assert not inside.acquire(timeout=0.1)
+    leave.set()
+    assert inside.acquire(timeout=10)
+    for thread in threads:
+        thread.join()
+
+
+def test_a_session_that_broke_is_replaced(pool: Pool, empty_database: str) -> None:
+    first = ask(pool, "SELECT pg_backend_pid()")
+    with closing(psycopg2.connect(empty_database)) as other, other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (first,))
+    with pytest.raises(DatabaseUnavailableError):
+        ask(pool, "SELECT 1")
+    assert ask(pool, "SELECT pg_backend_pid()") != first
+
+
+def test_a_server_that_is_away_is_unavailable(tmp_path: object) -> None:
+    with closing(Pool(f"host={tmp_path} dbname=x", size=1)) as pool, pytest.raises(DatabaseUnavailableError):
+        ask(pool, "SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("sql", "passes"),
+    [
+        ("SELECT pg_terminate_backend(pg_backend_pid())", True),
+        ("SET LOCAL statement_timeout = 10; SELECT pg_sleep(5)", True),
+        ("SET TRANSACTION READ ONLY; CREATE TABLE t ()", True),
+        ("SELECT 1 / 0", False),
+        ("SELECT * FROM nowhere", False),
+        ("SET ROLE pg_monitor; CREATE DATABASE x", False),
+        ("SELECT 'x'::int", False),
+    ],
+)
+def test_an_error_passes_by_itself_or_does_not(pool: Pool, sql: str, passes: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    kind = DatabaseUnavailableError if passes else DatabaseError
+    with pytest.raises(kind) as error:
+        ask(pool, sql)
+    assert type(error.value) is kind
+
+
+def test_what_postgresql_calls_an_error_is_known(pool: Pool) -> None:
+    with pytest.raises(DatabaseError) as error:
+        ask(pool, "SELECT 1 / 0")
+    assert sqlstate(error.value) == "22012"
+    assert sqlstate(DatabaseError("our own")) == ""
+
+
+def test_it_reads_what_is_committed_whatever_the_server_thinks_best(server: Server, empty_database: str) -> None:
+    with closing(psycopg2.connect(empty_database)) as other, other, other.cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        ((name,),) = cursor.fetchall()
+        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    with closing(Pool(empty_database, size=1)) as pool:
+        assert ask(pool, "SHOW transaction_isolation") == "read committed"
+
+
+def test_autocommit_is_outside_any_transaction(pool: Pool) -> None:
+    with pool.autocommit() as cursor:
+        cursor.execute("CREATE TABLE t (n int)")
+        cursor.execute("VACUUM t")
+    assert ask(pool, "SELECT count(*) FROM t") == 0
+
+
+def test_a_closed_pool_leaves_no_session_behind(empty_database: str) -> None:
+    pool = Pool(empty_database, size=1, application_name="leaver")
+    pid = ask(pool, "SELECT pg_backend_pid()")
+    pool.close()
+    with closing(psycopg2.connect(empty_database)) as other, other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000) FROM pg_stat_activity WHERE pid = %s", (pid, pid))
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'leaver'")
+        assert cursor.fetchone() == (0,)
