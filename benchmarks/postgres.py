@@ -57,11 +57,11 @@ def machine() -> str:
 
 
 def show(title: str, results: Mapping[str, Sequence[float]], unit: str, beside: str) -> None:
-    """A table of medians, spreads, and ratios of medians to that of `beside`."""
-    base = statistics.median(results[beside])
+    """A table of medians and spreads, and of the medians of each round's ratio to `beside`."""
     print(f"\n{title} ({machine()})\n")
     print(f"| way | {unit}, median | least to most | ratio to {beside} |")
     print("| --- | --- | --- | --- |")
     for name, values in results.items():
         middle = statistics.median(values)
-        print(f"| {name} | {middle:,.0f} | {min(values):,.0f} to {max(values):,.0f} | {middle / base:.2f} |")
+        ratio = statistics.median(value / base for value, base in zip(values, results[beside], strict=True))
+        print(f"| {name} | {middle:,.0f} | {min(values):,.0f} to {max(values):,.0f} | {ratio:.2f} |")

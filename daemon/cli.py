@@ -21,6 +21,7 @@ from daemon.db.similar import MOST
 from daemon.errors import ConfigurationError, Reason, VectordError
 from daemon.service.signals import StopRequest, stop_on_signals
 from daemon.telemetry import logs
+from daemon.telemetry.progress import Reporter
 
 if TYPE_CHECKING:
     from daemon.db.desk import Desk
@@ -173,6 +174,29 @@ def similar(
         _say(to_json(found))
     else:
         _console().print(screen.neighbours(found))
+
+
+@app.command()
+def index(
+    config: ConfigOption = None,
+    build: Annotated[bool, typer.Option("--build", help="Build it, if there is none.")] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Drop it, before a bulk load.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build it anew; the old one serves until then.")] = False,
+    memory_mb: Annotated[int | None, typer.Option(min=1, help="maintenance_work_mem of the build.")] = None,
+) -> None:
+    """Build, drop or rebuild the HNSW index on the vectors, with nobody waiting for it."""
+    if sum((build, drop, rebuild)) != 1:
+        raise ConfigurationError("index: say one of --build, --drop and --rebuild")
+    with _desk(config) as desk:
+        vectors = desk.index(memory_mb=memory_mb)
+        if drop:
+            dropped = vectors.drop()
+            _say("dropped: " + ", ".join(dropped) if dropped else "there was no index to drop")
+            return
+        with Reporter(_console(), what="starting") as reporter:
+            for seen in vectors.rebuild() if rebuild else vectors.build():
+                reporter.show(seen.done, total=seen.total, what=seen.phase)
+        _say("the index is there")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """What travels through the pipeline: one frozen record per step.
 
-    Claim ─ load ─ Loaded ─ embed ─ Embedded ─┐
-      └────────────── Failure ────────────────┴─ store ─ Outcome
+Claim ─ load ─ Loaded ─ embed ─ Embedded ─┐
+  └────────────── Failure ────────────────┴─ store ─ Outcome
 """
 
 from dataclasses import dataclass

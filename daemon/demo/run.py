@@ -14,11 +14,11 @@ from daemon.config import Settings
 from daemon.db.embedded import EmbeddedServer
 from daemon.demo import pictures as gallery
 from daemon.demo.pictures import Picture
-from daemon.demo.progress import Reporter
 from daemon.demo.summary import SHOWN, Summary, accuracy, show
 from daemon.demo.tables import Neighbour, Progress, Tables
 from daemon.errors import EngineError
 from daemon.service.signals import StopRequest
+from daemon.telemetry.progress import Reporter
 from daemon.wiring import Daemon
 
 DRAWN = 96
