@@ -23,6 +23,7 @@ from daemon.db.jobs import JobQueue
 from daemon.db.names import Names
 from daemon.db.outcomes import OutcomeWriter
 from daemon.db.pool import Pool
+from daemon.db.reports import Reports
 from daemon.db.sweep import SweepWindow
 from daemon.db.walk import Swept
 from daemon.engine import Engine, WeightsFile, open_engine
@@ -69,6 +70,7 @@ __all__ = [
 
 Emit = Callable[[Event | LoaderEvent], None]
 OnFailure = Callable[[BaseException], None]
+NO_COMMON_SPACE = "vectors of two preprocessings lie in different spaces; searches mix them"
 _log = structlog.get_logger("vectord")
 
 
@@ -114,6 +116,7 @@ def open_daemon(
         stack.callback(engine.close)
         engine.warm_up()
         site = _Site(settings, dsn, pool, layout, engine, emit)
+        _warn(settings, pool, engine, metrics)
         presence = _start(site, weights, metrics, vitals, stack, on_failure)
         yield Daemon(
             pool=pool,
@@ -199,6 +202,17 @@ def _start(
     stack.callback(_mark_the_end, generations, instance, defects)
     vitals.up(Organs(stages=runner, inflight=inflight, presence=presence, listener=hearing))
     return presence
+
+
+def _warn(settings: Settings, pool: Pool, engine: Engine, metrics: Metrics) -> None:
+    """Of what works, but perhaps not as the operator thinks."""
+    metrics.watch_engine(engine.describe)
+    if fallback := engine.describe().fallback:
+        _log.warning("engine.fallback", reason=fallback, using=engine.describe().backend, key="engine.backend")
+    foreign = Reports(pool, options.names(settings)).foreign()
+    metrics.foreign.set(foreign.number)
+    if foreign.number and settings.reprocess.foreign == "keep":
+        _log.warning("vectors.foreign", vectors=str(foreign), key="reprocess.foreign", reason=NO_COMMON_SPACE)
 
 
 def _own_signature(instance: Instance, started: Started) -> str:

@@ -117,10 +117,14 @@ class Status:
     @property
     def foreign(self) -> Figure:
         """Vectors that other programs made."""
-        figures = [figure for version, figure in self.versions.items() if not (version or "").startswith(PREFIX)]
-        exact = all(figure.certainty is Certainty.EXACT for figure in self.versions.values())
-        number = sum(figure.number for figure in figures)
-        return Figure(number=number, certainty=Certainty.EXACT if exact else Certainty.ESTIMATE)
+        return foreign(self.versions)
+
+
+def foreign(versions: Mapping[str | None, Figure]) -> Figure:
+    """Of the vectors by `model_version`, those that are not vectord's."""
+    number = sum(figure.number for version, figure in versions.items() if not (version or "").startswith(PREFIX))
+    exact = all(figure.certainty is Certainty.EXACT for figure in versions.values())
+    return Figure(number=number, certainty=Certainty.EXACT if exact else Certainty.ESTIMATE)
 
 
 def rate(before: Status, after: Status) -> float:

@@ -18,6 +18,7 @@ from daemon.db.findings import (
     WorkerSeen,
     counted,
     explain,
+    foreign,
     scaled,
     seconds_left,
 )
@@ -76,6 +77,11 @@ class Reports:
         """How many images failed for good, by reason; without the reasons that none did."""
         with self._pool.transaction() as cursor:
             return _Look(cursor, self._queries, self._names).dead()
+
+    def foreign(self) -> Figure:
+        """Vectors that other programs made."""
+        with self._pool.transaction() as cursor:
+            return foreign(_Look(cursor, self._queries, self._names).versions())
 
     def why(self, image_id: ImageId) -> Why:
         """All that is known of one image. The id may be given as text, whatever its type in the table is."""

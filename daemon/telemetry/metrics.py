@@ -79,6 +79,9 @@ class Metrics:
         self.last_stored = Gauge(
             "vectord_last_stored_timestamp_seconds", "When a vector was last stored.", registry=registry
         )
+        self.foreign = Gauge(
+            "vectord_foreign_vectors", "Vectors that other programs made, as counted at the start.", registry=registry
+        )
         self.model = Gauge(
             "vectord_model_info", "Always 1; the labels say what makes the vectors.", MODEL_LABELS, registry=registry
         )
@@ -92,6 +95,12 @@ class Metrics:
         """What makes the vectors from now on."""
         self.model.clear()
         self.model.labels(info.backend, info.device, info.precision, signature).set(1)
+
+    def watch_engine(self, describe: Callable[[], EngineInfo]) -> None:
+        """What may go wrong with the engine without stopping it."""
+        fallback = "1 when engine.backend = auto could not take its first choice."
+        self.watch("engine_fallback", fallback, lambda: float(bool(describe().fallback)))
+        self.watch("engine_out_of_memory", "How often the device's memory ran out.", lambda: describe().out_of_memory)
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""

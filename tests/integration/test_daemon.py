@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 
 from daemon import wiring
 from daemon.errors import ConfigurationError, DatabaseError
@@ -146,6 +147,27 @@ def scrape(daemon: Daemon) -> str:
     with urllib.request.urlopen(daemon.address + "/metrics", timeout=10) as answer:
         text: str = answer.read().decode()
     return text
+
+
+def test_vectors_of_other_programs_are_kept_counted_and_warned_of(
+    empty_database: str, compiled: Path, web: Web, tables: Tables
+) -> None:
+    given = settings(empty_database, compiled, queue={"trigger": False})
+    wiring.migrate(given)
+    tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in (1, 2)})
+    tables.execute(
+        "INSERT INTO tb_hsx_img_value (image_id, feature_vector, model_version)"
+        " VALUES (1, array_fill(1, ARRAY[1280])::vector, 'MobileNetV2-GPU')"
+    )
+    with structlog.testing.capture_logs() as logs, wiring.open_daemon(given, allow_untrained=True) as daemon:
+        tables.wait(lambda: len(tables.vectors()) == 2, "the vector of image 2")
+        assert "vectord_foreign_vectors 1.0" in scrape(daemon)
+    assert [line["key"] for line in logs if line["event"] == "vectors.foreign"] == ["reprocess.foreign"]
+    version = "SELECT model_version FROM tb_hsx_img_value WHERE image_id = 1"
+    assert tables.execute(version) == [("MobileNetV2-GPU",)]
+    replacing = given.changed({"reprocess": {"foreign": "replace"}})
+    with wiring.open_daemon(replacing, allow_untrained=True) as daemon:
+        tables.wait(lambda: tables.execute(version) == [(daemon.signature,)], "a vector of our own for image 1")
 
 
 def test_untrained_weights_are_for_the_demo_alone(empty_database: str, compiled: Path) -> None:
