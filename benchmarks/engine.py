@@ -1,6 +1,6 @@
 """The engines beside TensorFlow, ONNX Runtime and every configuration of OpenVINO, on this machine's CPU.
 
-    .venv/bin/python -m benchmarks.engine [--weights FILE] [--rounds N] [--batches N]
+    .venv/bin/python -m benchmarks.engine [--weights FILE] [--rounds N] [--batches N] [--no-starts]
 
 Speed: all ways take turns, round after round in one process, and the median of the rounds counts. Then the time from
 the start of a process to a ready engine, its memory, and its memory over many batches, each in a process of its own.
@@ -175,8 +175,10 @@ def main() -> None:
     parser.add_argument("--weights", default="untrained")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batches", type=int, default=10_000)
+    parser.add_argument("--no-starts", action="store_true", help="the speed alone")
     arguments = parser.parse_args()
-    show_starts(arguments.weights, arguments.batches)
+    if not arguments.no_starts:
+        show_starts(arguments.weights, arguments.batches)
     import_keras()
     with tempfile.TemporaryDirectory() as folder:
         compare(arguments.weights, Path(folder), arguments.rounds)

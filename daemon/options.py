@@ -68,6 +68,7 @@ def loader_options(settings: Settings) -> LoaderOptions:
         max_pixels=loader.max_pixels,
         input_size=settings.model.input_size,
         slots=in_hand + BATCHES_IN_FLIGHT * settings.engine.batch_max,
+        breaker_seconds=settings.queue.retry_base_seconds,
         fetch=FetchOptions(
             connect_timeout=fetch.connect_timeout,
             read_timeout=fetch.read_timeout,

@@ -344,6 +344,7 @@ def _queue(site: _Site, signature: str) -> JobQueue:
         worker=f"{platform.node()}:{uuid4().hex[:8]}",
         lease_seconds=queue.lease_seconds,
         max_attempts=queue.max_attempts,
+        poll_seconds=queue.poll_seconds,
         stored_bytes=site.layout.stored_bytes,
         signature=signature,
     )

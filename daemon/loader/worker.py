@@ -81,8 +81,13 @@ class Worker:
         try:
             self._tell(replace(fetched, step=Step.DECODING))
             limits.limit_processor_time(self._options.timeout_seconds * self._options.threads)
+            report = self._decoded(order, data)
             # Told before the turn passes on: whoever is next may bring the process down at once.
-            self._tell(self._decoded(order, data))
+            self._tell(report)
+            if report.reason is Reason.DECODER_MEMORY:
+                # With the memory gone anything may fail, and the next picture would be blamed for it. Those that wait
+                # here go to another loader.
+                os._exit(0)
         finally:
             self._turn.release()
 
