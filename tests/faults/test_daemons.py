@@ -184,3 +184,21 @@ def test_without_the_trigger_and_with_late_commits_the_sweep_finds_all(
     hidden = {number: f"/{number % PICTURES}.jpg" for number in (4, 5, 200, 10**12 + 1)}
     tables.insert({number: web.base + path for number, path in hidden.items()})
     wait_until_right(tables, paths | hidden, right)
+
+
+@pytest.mark.parametrize(
+    ("deed", "reason"),
+    [("abort", "decoder_crash"), ("segfault", "decoder_crash"), ("hog", "decoder_memory"), ("loop", "decoder_timeout")],
+)
+def test_a_picture_that_kills_its_loader_dies_alone(
+    empty_database: str, compiled: Path, monkeypatch: pytest.MonkeyPatch, deed: str, reason: str
+) -> None:
+    monkeypatch.setenv("LOADER_TEST_PLUGIN", "loader_plugin")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    tables = Tables(empty_database)
+    given = settings(empty_database, compiled, loader={"processes": 2, "timeout_seconds": 2.0, "memory_mb": 512})
+    with serving() as web, wiring.open_daemon(given, allow_untrained=True):
+        good = {number: web.add(f"/{number}.jpg", picture(number)) for number in range(63)}
+        tables.insert(good | {99: web.add("/bad.jpg", f"FAULT:{deed}".encode())})
+        tables.wait(lambda: set(tables.vectors()) == set(good) and len(tables.jobs()) == 1, "63 vectors and one job")
+        tables.wait(lambda: tables.jobs()[99] == ("dead", reason, 2), f"dead of {reason}")
