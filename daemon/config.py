@@ -116,6 +116,7 @@ class Loader(Section):
     timeout_seconds: Positive = 30.0
     memory_mb: Annotated[int, Field(ge=64)] = 1024
     max_pixels: Count = 50_000_000
+    srgb: bool = False
 
     @property
     def process_count(self) -> int:
@@ -135,6 +136,7 @@ class Fetch(Section):
     allow_ports: tuple[Port, ...] = ()
     file_roots: tuple[Path, ...] = ()
     user_agent: str = "vectord"
+    ca_file: str = ""
 
 
 class Model(Section):

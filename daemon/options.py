@@ -66,6 +66,7 @@ def loader_options(settings: Settings) -> LoaderOptions:
         timeout_seconds=loader.timeout_seconds,
         memory_mb=loader.memory_mb,
         max_pixels=loader.max_pixels,
+        srgb=loader.srgb,
         input_size=settings.model.input_size,
         slots=in_hand + BATCHES_IN_FLIGHT * settings.engine.batch_max,
         breaker_seconds=settings.queue.retry_base_seconds,
@@ -81,6 +82,7 @@ def loader_options(settings: Settings) -> LoaderOptions:
             allow_ports=fetch.allow_ports,
             file_roots=tuple(map(str, fetch.file_roots)),
             user_agent=fetch.user_agent,
+            ca_file=fetch.ca_file,
         ),
     )
 
@@ -92,6 +94,7 @@ def instance(settings: Settings, weights: WeightsFile) -> Instance:
         input_size=settings.model.input_size,
         scaling=settings.model.scaling,
         weights_digest=weights.digest,
+        srgb=settings.loader.srgb,
     )
     return Instance(
         name=f"{platform.node()}:{settings.database.state_dir}",

@@ -18,17 +18,19 @@ _FORM = re.compile(r"vectord:mobilenetv2_(?P<alpha>[\d.]+)_(?P<size>\d+):(?P<dig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """All that decides a vector's value: alpha, input size, scaling, and the SHA-256 of the weights file."""
+    """All that decides a vector's value: alpha, input size, scaling, the SHA-256 of the weights, colours made sRGB."""
 
     alpha: float
     input_size: int
     scaling: str
     weights_digest: str
+    srgb: bool = False
 
 
 def sign(model: Model, generation: int) -> str:
     """The signature of vectors that this model makes in this generation."""
-    made_by = f"{model.weights_digest}|{PREPROCESSING}|{model.scaling}"
+    preprocessing = PREPROCESSING + "-srgb" * model.srgb
+    made_by = f"{model.weights_digest}|{preprocessing}|{model.scaling}"
     digest = hashlib.sha256(made_by.encode()).hexdigest()[:8]
     return f"{PREFIX}mobilenetv2_{model.alpha}_{model.input_size}:{digest}:g{generation}"
 

@@ -38,9 +38,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(PLUGIN.parent))
 
 
-def options(folder: str) -> LoaderOptions:
+def options(folder: str, timeout_seconds: float = 1.5) -> LoaderOptions:
     fetch = FetchOptions(file_roots=(folder,), total_timeout=5)
-    return LoaderOptions(processes=2, timeout_seconds=1.5, memory_mb=512, fetch=fetch)
+    return LoaderOptions(processes=2, timeout_seconds=timeout_seconds, memory_mb=512, fetch=fetch)
 
 
 @pytest.fixture
@@ -68,19 +68,21 @@ def fault(folder: str, deed: str) -> str:
     ],
 )
 def test_a_bad_picture_among_good_ones_costs_only_itself(
-    rig: Rig, good: list[str], folder: str, deed: str, expected: Reason
+    planted: None, good: list[str], folder: str, deed: str, expected: Reason
 ) -> None:
     pid = os.getpid()
     bad = fault(folder, deed)
-    results = rig.load([*good[:30], bad, *good[30:]])
-    assert Counter(str(results[path]) for path in good if isinstance(results[path], Failure)) == {}
-    assert all(len(rig.results[path]) == 1 for path in good)
-    assert reason(results[bad]) is expected
-    assert os.getpid() == pid
-    again = rig.load([claim(bad, suspect=True), good[0]])
-    assert reason(again[bad]) is expected
-    assert reason(again[good[0]]) is None
-    rig.until(lambda: len(rig.pids()) == 2 and rig.pool.status().loaders == 2, 10, "two loaders")
+    # Short where the deadline is what is tested; else a busy machine would take it for the fault.
+    with Rig(options(folder, timeout_seconds=1.5 if "loop" in deed else 30.0)) as rig:
+        results = rig.load([*good[:30], bad, *good[30:]])
+        assert Counter(str(results[path]) for path in good if isinstance(results[path], Failure)) == {}
+        assert all(len(rig.results[path]) == 1 for path in good)
+        assert reason(results[bad]) is expected
+        assert os.getpid() == pid
+        again = rig.load([claim(bad, suspect=True), good[0]])
+        assert reason(again[bad]) is expected
+        assert reason(again[good[0]]) is None
+        rig.until(lambda: len(rig.pids()) == 2 and rig.pool.status().loaders == 2, 10, "two loaders")
 
 
 def test_the_second_crash_is_final(rig: Rig, folder: str) -> None:
