@@ -95,7 +95,7 @@ class Target(Section):
 
 class Queue(Section):
     # "schema" is a method of pydantic's BaseModel, so the field is called otherwise inside.
-    schema_name: Annotated[str, Field(alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,50}$")] = "vectord"
+    schema_name: Annotated[str, Field(alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,45}$")] = "vectord"
     trigger: bool = True
     notify: bool = True
     poll_seconds: Positive = 5.0

@@ -44,8 +44,12 @@ class Web:
             def log_message(self, *arguments: Any) -> None:
                 """Tests must not print."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            # The usual five are too few for a loader's threads on a busy machine: connections would time out.
+            request_queue_size = 128
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
 
     @property

@@ -1,8 +1,8 @@
 """The OpenVINO engine: the Keras model, converted once, on all cores of a CPU; TensorFlow is never imported.
 
-Each image is a request of its own, one for each core at a time. Measured on two cores that beats every larger batch
-(the activations of one image stay in the cache), nothing is ever padded, and an image's vector is the same to the bit
-whatever company it comes in. A lone image is spread over all cores instead, for its latency.
+Each image is a request of its own, one for each core at a time. On two cores that was about as fast as the best
+of all larger batches (the activations of one image stay in the cache), nothing is ever padded, and an image's vector is
+the same to the bit whatever company it comes in. A lone image is spread over all cores instead, for its latency.
 """
 
 import os
@@ -25,7 +25,7 @@ CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 """The same in the words of OPTIMIZATION_CAPABILITIES."""
 
 REQUESTS_PER_CORE = 4
-"""Handed in ahead, so that no core waits for Python: with one for each, batches of 8 and 32 were a tenth slower."""
+"""Handed in ahead, so that no core waits for Python: with one for each, batches of 8 and 32 took a tenth longer."""
 
 
 class OpenVinoEngine:

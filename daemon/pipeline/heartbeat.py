@@ -37,7 +37,8 @@ class Heartbeat:
         """Beats until stopped. Runs on a thread of its own."""
         while not self._stopped.is_set():
             try:
-                self._leases.renew(self._inflight.claims())
+                with self._inflight.settling:
+                    self._leases.renew(self._inflight.claims())
             except VectordError as error:
                 self._emit(Hindered(stage=STAGE, error=error, pause=self._seconds))
             self._stopped.wait(self._seconds)

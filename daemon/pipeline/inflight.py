@@ -1,7 +1,7 @@
 """The claims that are being worked on: what is renewed, what bounds the claiming, what a shutdown waits for."""
 
 from collections.abc import Iterable
-from threading import Condition
+from threading import Condition, Lock
 from uuid import UUID
 
 from daemon.records import Claim, ImageId
@@ -16,6 +16,9 @@ class Inflight:
         self.limit = limit
         self._claims: dict[Key, Claim] = {}
         self._changed = Condition()
+        self.settling = Lock()
+        """Held while outcomes are written or leases renewed: either passes over the rows that the other has locked,
+        and an outcome passed over is one lost."""
 
     def __len__(self) -> int:
         return len(self._claims)

@@ -83,7 +83,8 @@ class StoreStage:
         while not self._given_up.is_set():
             began = self._clock.monotonic()
             try:
-                written = self._writer.write(outcomes)
+                with self._inflight.settling:
+                    written = self._writer.write(outcomes)
             except VectordError as error:
                 pause = self._pause.next()
                 self._emit(Hindered(stage=STAGE, error=error, pause=pause))
