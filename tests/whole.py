@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any
 import psycopg2
 
 from daemon.config import Settings
+from tests.watching import wait_for_change
 
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE = 60.0
 PATIENCE = 120
-LOOK_SECONDS = 0.02
 
 SMALL = {"alpha": 0.35, "input_size": 96, "weights": "untrained"}
 """The smallest MobileNetV2 there is; its vectors are 1280 long like the others'."""
@@ -68,12 +67,17 @@ class Tables:
         rows = self.execute("SELECT image_id, state, reason, attempts FROM vectord.job")
         return {image: (state, reason, attempts) for image, state, reason, attempts in rows}
 
-    def wait(self, condition: Callable[[], object], what: str) -> None:
-        """Until the condition holds. Another program can only look, so this looks."""
-        deadline = time.monotonic() + DEADLINE
-        while not condition():
-            assert time.monotonic() < deadline, f"{what}; vectors {sorted(self.vectors())}, jobs {self.jobs()}"
-            time.sleep(LOOK_SECONDS)
+    def nothing_leased_to(self, pid: int) -> bool:
+        """Whether no job is leased to the daemon with this process id, not even one whose time is up."""
+        sql = (
+            "SELECT count(*) FROM vectord.job JOIN vectord.worker USING (worker) WHERE pid = %s AND lease_token NOTNULL"
+        )
+        return self.execute(sql, (pid,)) == [(0,)]
+
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
+        """Until the condition, which vectors and jobs alone may decide, holds."""
+        done = wait_for_change(self._dsn, condition, seconds)
+        assert done, f"{what}; vectors {sorted(self.vectors())}, jobs {self.jobs()}"
 
 
 def call(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,9 +9,9 @@ import random
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import pytest
 
 from daemon import wiring
 from tests.pictures import Web, picture, serving
+from tests.watching import watch
 from tests.whole import Tables, daemon_process, settings
 
 PICTURES = 12
@@ -129,10 +130,7 @@ def compare(tables: Tables, paths: Mapping[int, str], right: Mapping[str, np.nda
 
 
 def wait_until_right(tables: Tables, paths: Mapping[int, str], right: Mapping[str, np.ndarray]) -> None:
-    deadline = time.monotonic() + CALM_SECONDS
-    while wrong := compare(tables, paths, right):
-        assert time.monotonic() < deadline, wrong[:10]
-        time.sleep(0.2)
+    tables.wait(lambda: not compare(tables, paths, right), "the tables as they should be", CALM_SECONDS)
     versions = tables.execute("SELECT count(DISTINCT model_version) FROM tb_hsx_img_value")
     assert versions == [(1,)]
 
@@ -155,11 +153,11 @@ def test_killed_stopped_and_continued_daemons_lose_and_double_nothing(
             herd.kill(herd.running[0])
             herd.start()
         elif turn % 3 == 1:
-            # Past its lease of two seconds: the other daemon takes its claims over, and its late store is refused.
+            # Until the other daemon has taken its claims over: its late store is refused.
             stopped = herd.running[0]
             stopped.send_signal(signal.SIGSTOP)
             users.act()
-            time.sleep(2.5)
+            tables.wait(partial(tables.nothing_leased_to, stopped.pid), "its claims taken over")
             stopped.send_signal(signal.SIGCONT)
     wait_until_right(tables, users.paths, right)
 
@@ -169,6 +167,7 @@ def test_without_the_trigger_and_with_late_commits_the_sweep_finds_all(
 ) -> None:
     herd.start()
     tables = Tables(empty_database)
+    watch(empty_database)
     late = psycopg2.connect(empty_database)
     with late.cursor() as cursor:
         # A low id that is committed when the sweep's cursor has long passed it.

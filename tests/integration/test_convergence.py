@@ -20,6 +20,7 @@ from daemon.records import Claim, Dead, Outcome, Stored
 from daemon.wake.listener import Listener
 from daemon.wake.sweep import Sweeper
 from tests.postgres import Database
+from tests.watching import wait_for_change
 
 MakeDatabase = Callable[..., Database]
 MODEL = "vectord:mobilenetv2_1.0_224:1a2b3c4d"
@@ -109,11 +110,10 @@ def disturb(database: Database, ids: Iterator[int], seconds: float) -> None:
 
 
 def wait_until_all_is_done(database: Database, signature: str) -> None:
-    deadline = monotonic() + PATIENCE
-    pause = Event()
-    while (left := database.execute(UNFINISHED, (signature,))[0][0]) and monotonic() < deadline:
-        pause.wait(0.1)
-    assert left == 0
+    def left() -> int:
+        return int(database.execute(UNFINISHED, (signature,))[0][0])
+
+    assert wait_for_change(database.dsn, lambda: left() == 0, PATIENCE), f"{left()} are not done"
 
 
 @pytest.mark.parametrize("what", ["all is well", "no trigger", "no notifications"])

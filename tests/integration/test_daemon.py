@@ -1,6 +1,7 @@
 """The main job: rows appear, vectors follow; in one process, with real HTTP, real loaders, a real PostgreSQL."""
 
 import json
+import re
 import socket
 import threading
 import urllib.request
@@ -141,7 +142,10 @@ def test_it_says_how_it_is(daemon: Daemon, web: Web, tables: Tables) -> None:
         health = json.load(answer)
     assert health["healthy"]
     assert health["ready"]
-    tables.wait(lambda: 'vectord_images_total{status="stored"} 1.0' in scrape(daemon), "the vector in the metrics")
+    # Of one batch is told before the next one is written.
+    tables.insert({2: web.add("/2.jpg", picture(2))})
+    tables.wait(lambda: len(tables.vectors()) == 2, "another vector")
+    assert re.search(r'vectord_images_total{status="stored"} [12].0', scrape(daemon))
     assert f'signature="{daemon.signature}"' in scrape(daemon)
 
 
