@@ -61,10 +61,7 @@ def run(config: ConfigOption = None) -> None:
     """Run the daemon until SIGTERM or SIGINT."""
     from daemon import foreground  # noqa: PLC0415 - `--help` must not load an engine
 
-    settings = _settings(config)
-    logs.configure(level=settings.log.level, form=settings.log.format)
-    with _stop_request() as stop:
-        raise typer.Exit(foreground.run(settings, stop))
+    raise typer.Exit(foreground.run(lambda: _settings(config)))
 
 
 @app.command()

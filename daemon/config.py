@@ -34,6 +34,8 @@ PREFIX = "VECTORD_"
 DELIMITER = "__"
 CREDENTIAL = "database_dsn"
 """The systemd credential that holds the DSN."""
+TOKEN_CREDENTIAL = "http_token"  # noqa: S105 - a name
+"""The one that holds the bearer token, where http.token_file names no other file."""
 OLD_NAMES = {
     "GPU_MEMORY_GROWTH": ("engine", "memory_growth"),
     "MODEL_INPUT_SIZE": ("model", "input_size"),
@@ -167,6 +169,11 @@ class Http(Section):
     token_file: str = ""
     allow_anonymous: bool = False
 
+    @field_validator("token_file")
+    @classmethod
+    def _find(cls, value: str) -> str:
+        return value or str(_credential(os.environ, TOKEN_CREDENTIAL) or "")
+
 
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -245,9 +252,15 @@ def load(path: Path | None = None) -> Settings:
 
 
 def _from_credential(environment: Mapping[str, str]) -> dict[str, Any]:
+    file = _credential(environment, CREDENTIAL)
+    return {"database": {"dsn": file.read_text().strip()}} if file else {}
+
+
+def _credential(environment: Mapping[str, str], name: str) -> Path | None:
+    """The file of a systemd credential, where it was given. Source: systemd.exec(5)."""
     folder = environment.get("CREDENTIALS_DIRECTORY")
-    file = Path(folder) / CREDENTIAL if folder else None
-    return {"database": {"dsn": file.read_text().strip()}} if file and file.is_file() else {}
+    file = Path(folder) / name if folder else None
+    return file if file and file.is_file() else None
 
 
 def _from_old_names(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -42,5 +42,19 @@ class Hindered:
     pause: float
 
 
-Event = Worked | Settled | Overtaken | Hindered
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """An HTTP request was answered, `seconds` after its first line came. `route` is the path as declared, no id in it.
+
+    `request` is the request's id, which also stands in the lines about the images that it asked for.
+    """
+
+    method: str
+    route: str
+    status: int
+    seconds: float
+    request: str
+
+
+Event = Worked | Settled | Overtaken | Hindered | Answered
 Emit = Callable[[Event], None]

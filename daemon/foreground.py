@@ -1,53 +1,168 @@
-"""`run`: the daemon in the foreground, until somebody asks it to stop."""
+"""`run`: the daemon in the foreground, under systemd or on a terminal, until somebody asks it to stop."""
 
+import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Protocol
 
 import structlog
 
 from daemon import wiring
+from daemon.clock import SystemClock
 from daemon.config import Settings
-from daemon.errors import DatabaseUnavailableError
+from daemon.errors import ConfigurationError, DatabaseUnavailableError, VectordError
 from daemon.policy import Pause
-from daemon.service.signals import StopRequest
-from daemon.service.systemd import Notifier
+from daemon.service import statusline
+from daemon.service.reload import compare, live_values
+from daemon.service.signals import StopRequest, has_terminal, on_signals
+from daemon.service.statusline import StatusLine
+from daemon.service.systemd import Notifier, watchdog_seconds
+from daemon.service.ticker import Ticker
+from daemon.service.watchdog import FEEDS_PER_WATCH, Watchdog
+from daemon.telemetry import logs
+
+START_SECONDS = 900.0
+"""For one try to start: a first one may fetch weights and convert the model. After that systemd's patience counts."""
+EXTENSION_SECONDS, EXTENSIONS_EVERY = 60.0, 20.0
 
 _log = structlog.get_logger("vectord")
 
 
-def run(settings: Settings, stop: StopRequest) -> int:
-    """Gives the exit status: 1 when a stage could not go on, so that systemd starts the daemon anew.
+class Running(statusline.Working, Protocol):
+    """What is needed of a daemon that is up: `wiring.Daemon`."""
 
-    A PostgreSQL that is away at the start is waited for. Raises `VectordError` when the daemon cannot start at all.
+    @property
+    def signature(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+
+    def reload(self, settings: Settings) -> None:
+        """Goes by these from now on. Raises `ConfigurationError`, and then nothing has changed."""
+
+    def hurry(self) -> None:
+        """Cuts the drain short: what is in hand is given back at once."""
+
+
+def run(read: Callable[[], Settings]) -> int:
+    """Gives the exit status: 2 for a wrong configuration, which a restart would not mend; 1 when the daemon could not
+    start or a stage could not go on, so that systemd starts it anew.
+
+    A PostgreSQL that is away at the start is waited for. `read` reads the configuration, at the start and for a reload.
+    On a terminal a `VectordError` is raised for whoever sits there; elsewhere it is one log line, and systemd's status.
     """
-    defects: list[BaseException] = []
+    notifier = Notifier()
+    logs.configure(level="info", form="auto")
+    try:
+        settings = read()
+        logs.configure(level=settings.log.level, form=settings.log.format)
+        return Foreground(settings, read, notifier).run()
+    except VectordError as error:
+        notifier.status(str(error))
+        if sys.stderr.isatty():
+            raise
+        _log.critical("daemon.not_started", error=str(error))
+        return 2 if isinstance(error, ConfigurationError) else 1
 
-    def fail(error: BaseException) -> None:
-        defects.append(error)
-        stop.ask()
 
-    with ExitStack() as stack:
-        daemon = _opened(settings, stop, stack, fail)
-        if daemon is not None:
-            notifier = Notifier()
-            notifier.ready("ready")
+class Foreground:
+    """One run of the daemon, and what is asked of it from outside meanwhile."""
+
+    def __init__(self, settings: Settings, read: Callable[[], Settings], notifier: Notifier) -> None:
+        self._settings = settings
+        self._read = read
+        self._notifier = notifier
+        self._stop = StopRequest()
+        self._ends = 0
+        self._daemon: Running | None = None
+        self._defects: list[BaseException] = []
+
+    def run(self) -> int:
+        """The exit status. Raises `VectordError` when the daemon cannot start."""
+        hang_up = self._end if has_terminal() else self._reload
+        with (
+            on_signals({signal.SIGTERM: self._end, signal.SIGINT: self._end, signal.SIGHUP: hang_up}),
+            ExitStack() as stack,
+        ):
+            self._daemon = self._opened(stack)
+            if self._daemon is not None:
+                self._serve(self._daemon)
+        _log.info("daemon.stopped")
+        return 1 if self._defects else 0
+
+    def _opened(self, stack: ExitStack) -> Running | None:
+        """None when somebody asked for the end before there was a database."""
+        pause = Pause()
+        while True:
+            try:
+                with Ticker("start", EXTENSIONS_EVERY, self._extension()):
+                    return stack.enter_context(wiring.open_daemon(self._settings, on_failure=self._fail))
+            except DatabaseUnavailableError as error:
+                seconds = pause.next()
+                _log.warning("database.unavailable", error=str(error), pause=seconds, key="database.dsn")
+                self._notifier.status(f"waiting for PostgreSQL: {error}")
+                self._notifier.extend(seconds + EXTENSION_SECONDS)
+                if self._stop.wait(seconds):
+                    return None
+
+    def _extension(self) -> Callable[[], None]:
+        """Asks systemd for more time, but not for ever: a start that hangs is to be ended."""
+        clock = SystemClock()
+        deadline = clock.monotonic() + START_SECONDS
+
+        def extend() -> None:
+            if clock.monotonic() < deadline:
+                self._notifier.extend(EXTENSION_SECONDS)
+
+        return extend
+
+    def _serve(self, daemon: Running) -> None:
+        with ExitStack() as tickers:
+            if seconds := watchdog_seconds():
+                watchdog = Watchdog(self._notifier, daemon.health)
+                tickers.enter_context(Ticker("watchdog", seconds / FEEDS_PER_WATCH, watchdog))
+            self._notifier.ready("ready")
             _log.info("daemon.ready", signature=daemon.signature, address=daemon.address)
-            stop.wait()
-            notifier.stopping("finishing what is in hand")
-            _log.info("daemon.stopping")
-    _log.info("daemon.stopped")
-    return 1 if defects else 0
+            line = StatusLine(daemon, SystemClock())
+            tickers.enter_context(Ticker("status", statusline.SECONDS, lambda: self._notifier.status(line())))
+            self._stop.wait()
+        self._notifier.stopping("finishing what is in hand")
+        _log.info("daemon.stopping")
 
+    def _fail(self, error: BaseException) -> None:
+        self._defects.append(error)
+        self._stop.ask()
 
-def _opened(
-    settings: Settings, stop: StopRequest, stack: ExitStack, on_failure: Callable[[BaseException], None]
-) -> wiring.Daemon | None:
-    pause = Pause()
-    while True:
+    def _end(self) -> None:
+        """Somebody asks for the end; the second time, for a quick one."""
+        self._ends += 1
+        if self._ends > 1 and self._daemon is not None:
+            _log.warning("daemon.hurried")
+            self._daemon.hurry()
+        self._stop.ask()
+
+    def _reload(self) -> None:
+        if self._daemon is None or self._stop.wait(0):
+            _log.warning("reload.refused", error="the daemon is not up")
+            return
+        self._notifier.reloading()
         try:
-            return stack.enter_context(wiring.open_daemon(settings, on_failure=on_failure))
-        except DatabaseUnavailableError as error:
-            seconds = pause.next()
-            _log.warning("database.unavailable", error=str(error), pause=seconds, key="database.dsn")
-            if stop.wait(seconds):
-                return None
+            told = self._take_over(self._daemon, self._read())
+        except VectordError as error:
+            _log.error("reload.refused", error=str(error))
+            told = f"reload refused, nothing has changed: {error}"
+        self._notifier.ready(told)
+
+    def _take_over(self, daemon: Running, wanted: Settings) -> str:
+        """What can change while the daemon runs; gives a sentence."""
+        before, after = self._settings.model_dump(by_alias=True), wanted.model_dump(by_alias=True)
+        settings = self._settings.changed(live_values(after))
+        daemon.reload(settings)
+        logs.configure(level=settings.log.level, form=settings.log.format)
+        self._settings = settings
+        changed = compare(before, after)
+        _log.info("reload.done", changed=changed.live)
+        if not changed.restart:
+            return "reloaded"
+        _log.warning("reload.needs_restart", keys=changed.restart)
+        return f"reloaded, but for what needs a restart: {', '.join(changed.restart)}"

@@ -15,6 +15,9 @@ class Pool:
     """
 
     def __init__(self, dsn: str, *, size: int, application_name: str = "vectord") -> None:
+        self.size = size
+        self.in_use = 0
+        """Connections handed out just now."""
         self._dsn = dsn
         self._application_name = application_name
         self._room = BoundedSemaphore(size)
@@ -24,7 +27,7 @@ class Pool:
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
         """A cursor in a transaction of its own: committed at the end, rolled back when an error leaves it."""
-        with self._room:
+        with self._room, self._counted():
             taken = self._take()
             try:
                 with mapped_errors(), taken, taken.cursor() as cursor:
@@ -56,6 +59,16 @@ class Pool:
         for one in idle:
             with suppress(Exception):
                 one.close()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self.in_use += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.in_use -= 1
 
     def _take(self) -> Connection:
         with self._lock:

@@ -10,9 +10,9 @@ from daemon.db.names import MIGRATIONS, Names, quote
 VERSION_KEY = "schema_version"
 TRIGGERS_KEY = "triggers"
 RENEWED = (
-    "revision = j.revision + 1, state = 'pending', priority = 0, attempts = 0, not_before = now(), "
-    "lease_token = NULL, lease_until = NULL, worker = NULL, suspect = false, reason = NULL, last_error = NULL, "
-    "enqueued_at = now(), failed_at = NULL"
+    "revision = j.revision OPERATOR(pg_catalog.+) 1, state = 'pending', priority = 0, attempts = 0, "
+    "not_before = pg_catalog.now(), lease_token = NULL, lease_until = NULL, worker = NULL, suspect = false, "
+    "reason = NULL, last_error = NULL, enqueued_at = pg_catalog.now(), failed_at = NULL"
 )
 """A job that is there already, for an image that changed: as good as new, and no claim of it holds any more."""
 

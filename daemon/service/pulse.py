@@ -16,6 +16,8 @@ class Pulse:
         self._clock = clock
         self._moved = clock.monotonic()
         self.hindrances: Mapping[str, str] = MappingProxyType({})
+        self.settled = 0
+        """Images since the start. Counted by the store's thread alone."""
 
     def __call__(self, event: Event | LoaderEvent) -> None:
         match event:
@@ -25,6 +27,7 @@ class Pulse:
                 self.hindrances = {name: fault for name, fault in self.hindrances.items() if name != stage}
             case Settled():
                 self._moved = self._clock.monotonic()
+                self.settled += 1
             case _:
                 pass
 

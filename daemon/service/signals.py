@@ -1,13 +1,17 @@
-"""SIGTERM, SIGINT, and the SIGHUP of a terminal that was closed ask for an end."""
+"""Signals become calls, on a thread of their own."""
 
+import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, Thread
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Those that ask a command to end; the last one is a terminal that was closed."""
+
+Calls = Mapping[int, Callable[[], None]]
 
 
 class StopRequest:
@@ -24,17 +28,35 @@ class StopRequest:
         return self._asked.wait(timeout)
 
 
+def has_terminal() -> bool:
+    """Whether there is a terminal that could be closed. Source: tty(4): without one, /dev/tty cannot be opened."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def stop_on_signals(ask: Callable[[], None]) -> Iterator[None]:
-    """While this lasts, these signals call `ask` instead of killing.
+    """While this lasts, SIGTERM, SIGINT and SIGHUP call `ask` instead of killing."""
+    with on_signals(dict.fromkeys(SIGNALS, ask)):
+        yield
 
-    `ask` runs on a thread of its own: in a signal handler it could meet a lock that the interrupted main thread holds.
+
+@contextmanager
+def on_signals(calls: Calls) -> Iterator[None]:
+    """While this lasts, each of these signals makes its call, one after the other.
+
+    The calls run on a thread: in a signal handler they could meet a lock that the interrupted main thread holds. A
+    SIGHUP that whoever started us had us ignore (nohup) stays ignored.
     """
+    calls = {number: call for number, call in calls.items() if not _nohup(number)}
     reader, writer = socket.socketpair()
     writer.settimeout(0)
-    thread = Thread(target=_listen, args=(reader, ask), name="vectord-signals", daemon=True)
+    thread = Thread(target=_listen, args=(reader, calls), name="vectord-signals", daemon=True)
     thread.start()
-    before = {number: signal.signal(number, _ignore) for number in SIGNALS}
+    before = {number: signal.signal(number, _ignore) for number in calls}
     wakeup = signal.set_wakeup_fd(writer.fileno())
     try:
         yield
@@ -47,10 +69,14 @@ def stop_on_signals(ask: Callable[[], None]) -> Iterator[None]:
         reader.close()
 
 
-def _listen(reader: socket.socket, ask: Callable[[], None]) -> None:
+def _nohup(number: int) -> bool:
+    return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
+
+
+def _listen(reader: socket.socket, calls: Calls) -> None:
     while received := reader.recv(1):
-        if received[0] in SIGNALS:
-            ask()
+        if call := calls.get(received[0]):
+            call()
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

@@ -1,24 +1,52 @@
-"""Every metric, declared here with its help text, and how events move them."""
+"""How events move the metrics that `declarations` lists, and how they are exposed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import singledispatchmethod
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from daemon.engine.protocol import EngineInfo
-from daemon.errors import Reason
-from daemon.events import Event, Hindered, Overtaken, Settled, Worked
+from daemon.errors import FailureClass, Reason
+from daemon.events import Answered, Event, Hindered, Overtaken, Settled, Worked
 from daemon.loader.events import Event as LoaderEvent
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.records import Dead, Released, Retry, Stored
+from daemon.telemetry.declarations import BY_NAME, PREFIX
+from daemon.telemetry.gpu import Gpus, load_library
+from daemon.telemetry.lookout import Lookout
+from daemon.telemetry.organs import Organs
+from daemon.telemetry.processes import LoaderProcesses
+from daemon.telemetry.readings import Reading, Readings
 
 STAGES = ("claim", "load", "embed", "store", "sweep")
-MODEL_LABELS = ("backend", "device", "precision", "signature")
+HEARTBEAT = "heartbeat"
+"""Works on no items, but may be hindered."""
 ENDS = ("expected", "unexpected")
 STATUSES = ("stored", "dead", "retry", "released")
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER_METHOD = "other"
+"""A client may send any word for a method, and each would be a series."""
+EXPECTED_CODES = ("200", "500", "503")
+STAGE_OF = {
+    Reason.VECTOR_NOT_FINITE: "embed",
+    Reason.ENGINE_FAILED: "embed",
+    Reason.VECTOR_REFUSED: "store",
+    Reason.DAEMON_LOST: "claim",
+}
+"""Where a reason comes up; all others do in the loaders."""
+
+# Two series for each one, of the moment when it was made: Prometheus has no use for them in its text format.
+disable_created_metrics()  # type: ignore[no-untyped-call] # has no types
 
 
 class Metrics:
@@ -26,70 +54,49 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        registry = self.registry
-        self.stage_items = Counter(
-            "vectord_stage_items", "Items that a stage has worked on.", ["stage"], registry=registry
-        )
-        self.stage_seconds = Histogram(
-            "vectord_stage_seconds",
-            "Time that one call of a stage took.",
-            ["stage"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.stage_faults = Counter(
-            "vectord_stage_faults",
-            "Faults of the surroundings that made a stage pause: no image's fault.",
-            ["stage"],
-            registry=registry,
-        )
-        self.images = Counter(
-            "vectord_images", "Claims settled, by what became of them.", ["status"], registry=registry
-        )
-        self.failures = Counter("vectord_failures", "Failed attempts, by reason.", ["reason"], registry=registry)
-        self.overtaken = Counter(
-            "vectord_overtaken",
-            "Outcomes refused because the image had changed, gone or been taken over.",
-            registry=registry,
-        )
-        self.latency = Histogram(
-            "vectord_latency_seconds",
-            "From the making of a job to the commit of its vector.",
-            buckets=LATENCIES,
-            registry=registry,
-        )
-        self.batch_size = Histogram("vectord_batch_size", "Images in one batch.", buckets=SIZES, registry=registry)
-        self.fetch_seconds = Histogram(
-            "vectord_fetch_seconds", "Time that fetching one image took.", buckets=SECONDS, registry=registry
-        )
-        self.decode_seconds = Histogram(
-            "vectord_decode_seconds", "Time that decoding one image took.", buckets=SECONDS, registry=registry
-        )
-        self.fetched_bytes = Counter("vectord_fetched_bytes", "Bytes of images fetched.", registry=registry)
-        self.loader_starts = Counter("vectord_loader_starts", "Loaders that came up.", registry=registry)
-        self.loader_ends = Counter(
-            "vectord_loader_ends", "Loaders that ended: recycled, or over an image.", ["end"], registry=registry
-        )
-        self.loader_start_failures = Counter(
-            "vectord_loader_start_failures", "Loaders that died before they had done anything.", registry=registry
-        )
-        self.hosts_left_alone = Counter(
-            "vectord_host_left_alone", "Images sent back because their host fails or asks to wait.", registry=registry
-        )
-        self.last_stored = Gauge(
-            "vectord_last_stored_timestamp_seconds", "When a vector was last stored.", registry=registry
-        )
-        self.foreign = Gauge(
-            "vectord_foreign_vectors", "Vectors that other programs made, as counted at the start.", registry=registry
-        )
-        self.model = Gauge(
-            "vectord_model_info", "Always 1; the labels say what makes the vectors.", MODEL_LABELS, registry=registry
-        )
+        self.stage_items = self._counter("stage_items")
+        self.stage_seconds = self._histogram("stage_seconds")
+        self.stage_faults = self._counter("stage_faults")
+        self.images = self._counter("images")
+        self.failures = self._counter("failures")
+        self.overtaken = self._counter("overtaken")
+        self.latency = self._histogram("latency_seconds")
+        self.batch_size = self._histogram("batch_size")
+        self.fetch_seconds = self._histogram("fetch_seconds")
+        self.decode_seconds = self._histogram("decode_seconds")
+        self.fetched_bytes = self._counter("fetched_bytes")
+        self.loader_starts = self._counter("loader_starts")
+        self.loader_ends = self._counter("loader_ends")
+        self.loader_start_failures = self._counter("loader_start_failures")
+        self.hosts_left_alone = self._counter("host_left_alone")
+        self.last_stored = self._gauge("last_stored_timestamp_seconds")
+        self.foreign = self._gauge("foreign_vectors")
+        self.model = self._gauge("model_info")
+        self.http_requests = self._counter("http_requests")
+        self.http_seconds = self._histogram("http_seconds")
+        self._loaders = LoaderProcesses()
+        self._readings = Readings()
+        self._readings.add(self._loaders.readings)
+        self.registry.register(self._readings)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
         self._start_at_zero()
+
+    @contextmanager
+    def observe(self, organs: Organs) -> Iterator[None]:
+        """Shows the daemon's parts from now on, and looks at the database now and then while this lasts."""
+        lookout = Lookout(organs.look)
+        for source in (organs.readings, lookout.readings, Gpus(load_library()).readings):
+            self._readings.add(source)
+        lookout.start()
+        try:
+            yield
+        finally:
+            lookout.stop()
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A gauge that is read when someone asks."""
-        Gauge(f"vectord_{name}", text, registry=self.registry).set_function(value)
+        Gauge(PREFIX + name, text, registry=self.registry).set_function(value)
 
     def tell_model(self, info: EngineInfo, signature: str) -> None:
         """What makes the vectors from now on."""
@@ -98,13 +105,36 @@ class Metrics:
 
     def watch_engine(self, describe: Callable[[], EngineInfo]) -> None:
         """What may go wrong with the engine without stopping it."""
-        fallback = "1 when engine.backend = auto could not take its first choice."
-        self.watch("engine_fallback", fallback, lambda: float(bool(describe().fallback)))
-        self.watch("engine_out_of_memory", "How often the device's memory ran out.", lambda: describe().out_of_memory)
+
+        def readings() -> Iterator[Reading]:
+            info = describe()
+            yield Reading("engine_fallback", bool(info.fallback))
+            yield Reading("engine_out_of_memory", info.out_of_memory)
+
+        self._readings.add(readings)
+
+    def expect_routes(self, routes: Iterable[tuple[str, str]]) -> None:
+        """Makes the series of these methods and routes for the answers that alerts go by, at zero."""
+        for method, route in routes:
+            self.http_seconds.labels(route)
+            for status in EXPECTED_CODES:
+                self.http_requests.labels(method, route, status)
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def _counter(self, name: str) -> Counter:
+        metric = BY_NAME[name]
+        return Counter(metric.family, metric.text, metric.labels, registry=self.registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        metric = BY_NAME[name]
+        return Gauge(metric.family, metric.text, metric.labels, registry=self.registry)
+
+    def _histogram(self, name: str) -> Histogram:
+        metric = BY_NAME[name]
+        return Histogram(metric.family, metric.text, metric.labels, buckets=metric.buckets, registry=self.registry)
 
     def _start_at_zero(self) -> None:
         """A series that does not exist yet makes `rate()` miss its first step, so all of them exist from the start."""
@@ -112,12 +142,21 @@ class Metrics:
             self.stage_items.labels(stage)
             self.stage_seconds.labels(stage)
             self.stage_faults.labels(stage)
+        self.stage_faults.labels(HEARTBEAT)
         for end in ENDS:
             self.loader_ends.labels(end)
         for status in STATUSES:
             self.images.labels(status)
         for reason in Reason:
-            self.failures.labels(str(reason))
+            self._failures_of(STAGE_OF.get(reason, "load"), reason)
+
+    def _failures_of(self, stage: str, reason: Reason) -> Counter:
+        failure_class: FailureClass = reason.failure_class
+        return self.failures.labels(stage, str(reason), failure_class.value)
+
+    def _failed(self, status: str, failed: Dead | Retry) -> None:
+        self.images.labels(status).inc()
+        self._failures_of(failed.stage, failed.reason).inc()
 
     @singledispatchmethod
     def __call__(self, event: Event | LoaderEvent) -> None:
@@ -140,12 +179,10 @@ class Metrics:
                     self.latency.observe(event.seconds)
             case Released():
                 self.images.labels("released").inc()
-            case Dead(reason=reason):
-                self.images.labels("dead").inc()
-                self.failures.labels(str(reason)).inc()
-            case Retry(reason=reason):
-                self.images.labels("retry").inc()
-                self.failures.labels(str(reason)).inc()
+            case Dead() as dead:
+                self._failed("dead", dead)
+            case Retry() as retry:
+                self._failed("retry", retry)
 
     @__call__.register
     def _(self, event: Overtaken) -> None:
@@ -156,6 +193,12 @@ class Metrics:
         self.stage_faults.labels(event.stage).inc()
 
     @__call__.register
+    def _(self, event: Answered) -> None:
+        method = event.method if event.method in METHODS else OTHER_METHOD
+        self.http_requests.labels(method, event.route, str(event.status)).inc()
+        self.http_seconds.labels(event.route).observe(event.seconds)
+
+    @__call__.register
     def _(self, event: ImageFinished) -> None:
         self.stage_items.labels("load").inc()
         self.stage_seconds.labels("load").observe(event.fetch_seconds + event.decode_seconds)
@@ -164,12 +207,14 @@ class Metrics:
         self.fetched_bytes.inc(event.size)
 
     @__call__.register
-    def _(self, _event: LoaderStarted) -> None:
+    def _(self, event: LoaderStarted) -> None:
         self.loader_starts.inc()
+        self._loaders.started(event.pid)
 
     @__call__.register
     def _(self, event: LoaderEnded) -> None:
         self.loader_ends.labels("expected" if event.expected else "unexpected").inc()
+        self._loaders.ended(event.pid)
 
     @__call__.register
     def _(self, _event: LoaderStartFailed) -> None:

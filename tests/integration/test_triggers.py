@@ -280,3 +280,49 @@ def test_no_call_is_ever_missed(database: Database) -> None:
             session.poll()
             session.notifies.clear()
         assert all(one.result() is None for one in writing)
+
+
+EVIL = """
+CREATE SCHEMA evil;
+CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil now'; END $$;
+CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil clock'; END $$;
+CREATE FUNCTION evil.setval(regclass, bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil setval'; END $$;
+CREATE FUNCTION evil.date_part(text, timestamptz) RETURNS double precision LANGUAGE plpgsql
+    AS $$ BEGIN RAISE 'evil date_part'; END $$;
+CREATE FUNCTION evil.pg_sequence_last_value(regclass) RETURNS bigint LANGUAGE plpgsql
+    AS $$ BEGIN RAISE 'evil last value'; END $$;
+CREATE FUNCTION evil.two(bigint, integer) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil plus'; END $$;
+CREATE FUNCTION evil.two(integer, bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil minus'; END $$;
+CREATE FUNCTION evil.ask(bigint, integer) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil more'; END $$;
+CREATE FUNCTION evil.ask(bigint, double precision) RETURNS boolean LANGUAGE plpgsql
+    AS $$ BEGIN RAISE 'evil comparison'; END $$;
+CREATE FUNCTION evil.ask(double precision, bigint) RETURNS boolean LANGUAGE plpgsql
+    AS $$ BEGIN RAISE 'evil comparison'; END $$;
+CREATE FUNCTION evil.ask(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil equality'; END $$;
+CREATE OPERATOR evil.+ (FUNCTION = evil.two, LEFTARG = bigint, RIGHTARG = integer);
+CREATE OPERATOR evil.- (FUNCTION = evil.two, LEFTARG = integer, RIGHTARG = bigint);
+CREATE OPERATOR evil.> (FUNCTION = evil.ask, LEFTARG = bigint, RIGHTARG = integer);
+CREATE OPERATOR evil.<= (FUNCTION = evil.ask, LEFTARG = bigint, RIGHTARG = double precision);
+CREATE OPERATOR evil.>= (FUNCTION = evil.ask, LEFTARG = double precision, RIGHTARG = bigint);
+CREATE OPERATOR evil.= (FUNCTION = evil.ask, LEFTARG = text, RIGHTARG = text);
+"""
+
+
+def test_the_callers_search_path_has_no_say(database: Database) -> None:
+    """The triggers run with their owner's rights, so what they call must not be the caller's."""
+    with closing(database.connect()) as session, session.cursor() as cursor:
+        session.autocommit = True
+        cursor.execute(EVIL)
+        cursor.execute("SET search_path = evil, pg_catalog, public")
+        with pytest.raises(psycopg2.errors.RaiseException, match="evil plus"):
+            cursor.execute("SELECT 1::bigint + 1")
+        for bell in (0, 1, 2**40):
+            cursor.execute("SELECT pg_catalog.setval('vectord.bell', %s)", (bell,))
+            cursor.execute("INSERT INTO ecai.tb_image (id, url) VALUES (%s, 'x')", (bell,))
+        cursor.execute("DELETE FROM tb_hsx_img_value")
+        cursor.execute("INSERT INTO ecai.tb_image (id, url) VALUES (0, 'y') ON CONFLICT (id) DO UPDATE SET url = 'y'")
+        cursor.execute("UPDATE ecai.tb_image SET url = 'z'")
+        # A job that is there although its image is new: the trigger's own ON CONFLICT.
+        cursor.execute("INSERT INTO vectord.job (image_id) VALUES (77)")
+        cursor.execute("INSERT INTO ecai.tb_image (id, url) VALUES (77, 'x')")
+    assert jobs(database) == {0: 3, 1: 2, 2**40: 2, 77: 2}
