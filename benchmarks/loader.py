@@ -34,7 +34,7 @@ from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.loader.pool import LoaderPool
 from daemon.loader.samples import make_samples
 from daemon.loader.web import WebFetcher
-from daemon.records import Claim, Failure, Loaded
+from daemon.records import Claim, Failure, Loaded, Released
 
 SIZE = 224
 SHAPES = ((640, 480), (1024, 768), (1600, 1200), (2048, 1536), (3000, 2000), (4000, 3000))
@@ -111,7 +111,7 @@ class Pooled:
 
     def __init__(self, processes: int, root: Path, url: str) -> None:
         self._root, self._url = root, url
-        self._results: queue.SimpleQueue[Loaded | Failure] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Loaded | Failure | Released] = queue.SimpleQueue()
         fetch = FetchOptions(file_roots=(str(root),), allow_networks=("127.0.0.0/8",), allow_ports=(0,), per_host=1000)
         self._pool = LoaderPool(
             options=LoaderOptions(processes=processes, input_size=SIZE, fetch=fetch), deliver=self._results.put
@@ -134,8 +134,8 @@ class Pooled:
                 claim = Claim(image_id=len(waiting), revision=1, token=uuid4(), location=waiting.pop())
                 self._pool.submit(claim)
             result = self._results.get(timeout=60)
-            if isinstance(result, Failure):
-                raise SystemExit(f"{result.claim.location}: {result.reason} {result.detail}")
+            if not isinstance(result, Loaded):
+                raise SystemExit(f"{result.claim.location}: {result}")
             self._pool.release(result.slot)
             done += 1
         return time.perf_counter() - begun

@@ -168,6 +168,9 @@ class Http(Section):
     metrics_port: Port = 0
     token_file: str = ""
     allow_anonymous: bool = False
+    max_waiting: Annotated[int, Field(ge=0)] = 1_000
+    allow_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
 
     @field_validator("token_file")
     @classmethod

@@ -109,6 +109,14 @@ class DatabaseError(VectordError):
     """PostgreSQL refused, and will refuse again until someone changes something."""
 
 
+class NotFoundError(VectordError):
+    """What was asked for is not there: no such image, or no vector of it."""
+
+
+class NotServingError(VectordError):
+    """The daemon cannot take a request just now: it starts, or it stops, or its loaders do not start."""
+
+
 class EngineError(VectordError):
     """The model cannot be loaded or run."""
 

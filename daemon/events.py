@@ -6,7 +6,7 @@ A stage is handed an `Emit` and knows nothing of logs or Prometheus.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daemon.records import Outcome
+from daemon.records import Outcome, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,5 +56,12 @@ class Answered:
     request: str
 
 
-Event = Worked | Settled | Overtaken | Hindered | Answered
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extracted:
+    """A caller's picture, which is no image of the table, came to a vector, to a failure, or was given back."""
+
+    result: Result
+
+
+Event = Worked | Settled | Overtaken | Hindered | Answered | Extracted
 Emit = Callable[[Event], None]

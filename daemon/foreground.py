@@ -95,6 +95,7 @@ class Foreground:
         pause = Pause()
         while True:
             try:
+                self._notifier.extend(EXTENSION_SECONDS)
                 with Ticker("start", EXTENSIONS_EVERY, self._extension()):
                     return stack.enter_context(wiring.open_daemon(self._settings, on_failure=self._fail))
             except DatabaseUnavailableError as error:

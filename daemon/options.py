@@ -8,6 +8,7 @@ from daemon.db.generation import Instance
 from daemon.db.names import Names
 from daemon.db.schema import SchemaOptions
 from daemon.db.sweep import SweepOptions
+from daemon.db.wants import WantOptions
 from daemon.engine import EngineOptions, ModelSpec, WeightsFile
 from daemon.loader.options import FetchOptions
 from daemon.loader.pool import LoaderOptions
@@ -16,6 +17,8 @@ from daemon.signature import Model, dimension, sign
 
 BATCHES_IN_FLIGHT = 4
 """One being loaded, one being filled, one in the model, one being stored."""
+URGENT_LEAST = 32
+"""Pictures that callers wait for, in work at a time: what fills the loaders and a batch besides."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -68,6 +71,7 @@ def loader_options(settings: Settings) -> LoaderOptions:
         max_pixels=loader.max_pixels,
         srgb=loader.srgb,
         input_size=settings.model.input_size,
+        urgent_slots=max(URGENT_LEAST, settings.engine.batch_max),
         slots=in_hand + BATCHES_IN_FLIGHT * settings.engine.batch_max,
         breaker_seconds=settings.queue.retry_base_seconds,
         fetch=FetchOptions(
@@ -84,6 +88,16 @@ def loader_options(settings: Settings) -> LoaderOptions:
             user_agent=fetch.user_agent,
             ca_file=fetch.ca_file,
         ),
+    )
+
+
+def want_options(settings: Settings, *, worker: str, stored_bytes: bool) -> WantOptions:
+    """For images that callers wait for."""
+    return WantOptions(
+        worker=worker,
+        lease_seconds=settings.queue.lease_seconds,
+        replace_foreign=settings.reprocess.foreign == "replace",
+        stored_bytes=stored_bytes,
     )
 
 

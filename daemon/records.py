@@ -4,6 +4,7 @@ Claim ─ load ─ Loaded ─ embed ─ Embedded ─┐
   └────────────── Failure ────────────────┴─ store ─ Outcome
 """
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -44,6 +45,13 @@ class Claim:
     """A loader died over it before: it is loaded alone."""
     enqueued_at: datetime | None = None
     """When the job was made, for the end-to-end latency. None where nobody asked."""
+    request: str = ""
+    """The id of the HTTP request that waits for it, if one does."""
+
+    @property
+    def urgent(self) -> bool:
+        """Somebody waits, so it goes ahead of the queue."""
+        return bool(self.request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,3 +126,19 @@ Result = Embedded | Failure | Released
 
 Outcome = Stored | Dead | Retry | Released
 """What is written about a claim."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A caller's picture on its way, and what will come of it: `Released` where the daemon ends or the caller has."""
+
+    claim: Claim
+    result: Future[Result]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What was written about a claim that a caller waits for; without effect where the claim had been overtaken."""
+
+    outcome: Outcome
+    took_effect: bool

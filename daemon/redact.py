@@ -1,18 +1,39 @@
-"""Takes credentials out of what people and logs see."""
+"""Takes credentials out of what people and logs see. Rather a word too many is hidden than a secret shown."""
 
 import re
 
-_URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/@?#]*@")
-_DSN_PASSWORD = re.compile(r"(?P<key>\bpassword\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
-_QUERY_SECRET = re.compile(
-    r"(?P<key>[?&](?:[\w.-]*(?:token|secret|signature|password|credential|apikey|api_key|accesskey)[\w.-]*|sig|key)=)[^&\s#]+",
-    re.IGNORECASE,
-)
 HIDDEN = "***"
+_TELLTALE = r"token|secret|signature|passw(?:or)?d|pwd|credential|api_?key|accesskey|authorization"
+
+_RULES = (
+    # A password may hold an @, so it goes on to the last one before the path.
+    (re.compile(r"(?P<kept>[a-z][a-z0-9+.-]*://)[^\s/?#]*@", re.IGNORECASE), rf"\g<kept>{HIDDEN}@"),
+    # Without a scheme, only what has a colon in it: //x@2x.jpg is a file.
+    (re.compile(r"(?P<kept>//)[^\s/?#@:]*:[^\s/?#]*@"), rf"\g<kept>{HIDDEN}@"),
+    # The same, as the parameter of another URL.
+    (re.compile(r"(?P<kept>%3a%2f%2f)(?:(?!%2f)[^\s/?&#])*%40", re.IGNORECASE), rf"\g<kept>{HIDDEN}%40"),
+    # password=… of libpq and of environments (PGPASSWORD), "password": … of JSON.
+    (
+        re.compile(
+            r"""(?P<kept>\w*(?:passw(?:or)?d|pwd)["']?\s*[=:]\s*)(?!\*{3}(?:[\s,}\]&;]|$))('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s&;]+)""",
+            re.IGNORECASE,
+        ),
+        rf"\g<kept>{HIDDEN}",
+    ),
+    (
+        re.compile(r"(?P<kept>\bauthorization[\"']?\s*[=:]\s*[\"']?\w+\s+)[^\s\"']+", re.IGNORECASE),
+        rf"\g<kept>{HIDDEN}",
+    ),
+    (re.compile(r"(?P<kept>\bbearer\s+)[^\s\"',]+", re.IGNORECASE), rf"\g<kept>{HIDDEN}"),
+    (
+        re.compile(rf"(?P<kept>[?&;](?:[\w.-]*(?:{_TELLTALE})[\w.-]*|sig|key|auth)=)[^&;\s#]+", re.IGNORECASE),
+        rf"\g<kept>{HIDDEN}",
+    ),
+)
 
 
 def redact(text: str) -> str:
-    """The text with user names and passwords of URLs, passwords of DSNs and secrets in query strings hidden."""
-    text = _URL_CREDENTIALS.sub(rf"\g<scheme>{HIDDEN}@", text)
-    text = _DSN_PASSWORD.sub(rf"\g<key>{HIDDEN}", text)
-    return _QUERY_SECRET.sub(rf"\g<key>{HIDDEN}", text)
+    """The text without user names and passwords of URLs, passwords of DSNs, bearer tokens, secrets in query strings."""
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    return text

@@ -16,7 +16,7 @@ from daemon.errors import Reason
 from daemon.loader.events import Event
 from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.loader.pool import LoaderPool
-from daemon.records import Claim, Failure, ImageId, Loaded, StoredBytes
+from daemon.records import Claim, Failure, ImageId, Loaded, Released, StoredBytes
 
 LOOPBACK = FetchOptions(allow_networks=("127.0.0.0/8",), allow_ports=(0,))
 """Fetch options of tests that serve pictures themselves."""
@@ -24,11 +24,16 @@ LOOPBACK = FetchOptions(allow_networks=("127.0.0.0/8",), allow_ports=(0,))
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared"
 """Material that lies beside the repository; tests that use it skip where it is absent."""
 
-Result = Loaded | Failure
+Result = Loaded | Failure | Released
 
 
 def claim(
-    location: str | StoredBytes, *, image_id: ImageId | None = None, suspect: bool = False, attempt: int = 1
+    location: str | StoredBytes,
+    *,
+    image_id: ImageId | None = None,
+    suspect: bool = False,
+    attempt: int = 1,
+    request: str = "",
 ) -> Claim:
     """A claim of this location, whose id is the location where nothing else is said."""
     return Claim(
@@ -38,6 +43,7 @@ def claim(
         location=location,
         suspect=suspect,
         attempt=attempt,
+        request=request,
     )
 
 

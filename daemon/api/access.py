@@ -1,18 +1,18 @@
 """Who may call: a bearer token for everything but health and metrics, and loopback alone where there is none."""
 
 import hmac
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
-from fastapi import Request, Response
-from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from daemon.api.problems import Problem
 from daemon.errors import ConfigurationError
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/metrics"})
-
-CallNext = Callable[[Request], Awaitable[Response]]
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def read_token(file: str) -> str | None:
@@ -45,17 +45,59 @@ def admission(token_file: str, host: str, *, allow_anonymous: bool) -> str | Non
     return token
 
 
-def guard(token: str) -> Callable[[Request, CallNext], Awaitable[Response]]:
-    """A middleware that answers 401 to calls without the token. Compared in constant time."""
-    expected = f"Bearer {token}".encode()
+class Token:
+    """The bearer token of this moment; None where callers need none. A reload may replace it."""
 
-    async def check(request: Request, call_next: CallNext) -> Response:
-        given = request.headers.get("authorization", "").encode()
-        if request.url.path in OPEN_PATHS or hmac.compare_digest(given, expected):
-            return await call_next(request)
-        return JSONResponse({"reason": "unauthorized"}, 401, headers={"WWW-Authenticate": "Bearer"})
+    def __init__(self, value: str | None) -> None:
+        self.value = value
 
-    return check
+    def admits(self, authorization: bytes) -> bool:
+        """Whether this Authorization header will do. Compared in constant time."""
+        return self.value is None or hmac.compare_digest(authorization, f"Bearer {self.value}".encode())
+
+
+class Door:
+    """A middleware that answers 401 to calls without the token, and 421 to those that mean another host.
+
+    The Host header keeps out web pages of strangers, whose names resolve to
+    this machine (DNS rebinding); `hosts` are the names that may be used, None for any. Probes come by any name.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: Token, hosts: frozenset[str] | None) -> None:
+        self._app = app
+        self._token = token
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        problem = None
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            problem = self._objection(dict(scope["headers"]))
+        await (problem.response() if problem else self._app)(scope, receive, send)
+
+    def _objection(self, headers: Mapping[bytes, bytes]) -> Problem | None:
+        host = host_name(headers.get(b"host", b"").decode("latin-1"))
+        if self._hosts is not None and host not in self._hosts:
+            return Problem(
+                421, "unknown_host", "this daemon has another name; http.allow_hosts lists those it answers to"
+            )
+        if not self._token.admits(headers.get(b"authorization", b"")):
+            problem = Problem(401, "unauthorized", "a bearer token is needed (http.token_file)")
+            problem.headers = {"WWW-Authenticate": "Bearer"}
+            return problem
+        return None
+
+
+def host_name(header: str) -> str:
+    """A Host header without its port."""
+    return re.sub(r":\d*$", "", header).strip("[]").lower()
+
+
+def allowed_hosts(host: str, allow_hosts: Sequence[str]) -> frozenset[str] | None:
+    """The names that a daemon bound to `host` answers to: None, any, where it is not loopback and none are listed."""
+    names = {name.lower() for name in allow_hosts}
+    if _is_loopback(host):
+        return frozenset(names | LOOPBACK_NAMES | {host.lower()})
+    return frozenset(names) or None
 
 
 def _is_loopback(host: str) -> bool:

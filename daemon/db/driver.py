@@ -10,9 +10,18 @@ import psycopg2.extras
 from psycopg2 import extensions
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection, cursor
 
-from daemon.errors import DatabaseError, DatabaseUnavailableError, VectordError
+from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, VectordError
 
-__all__ = ["ISOLATION_LEVEL_AUTOCOMMIT", "Connection", "Cursor", "connect", "mapped_errors", "savepoint", "sqlstate"]
+__all__ = [
+    "ISOLATION_LEVEL_AUTOCOMMIT",
+    "Connection",
+    "Cursor",
+    "connect",
+    "mapped_errors",
+    "named_ids",
+    "savepoint",
+    "sqlstate",
+]
 
 Connection = connection
 Cursor = cursor
@@ -44,6 +53,10 @@ cancelled, an I/O error. Source: PostgreSQL manual, appendix A."""
 
 TEMPORARY_CLASSES = frozenset({"08", "40", "53", "57"})
 """Connection exception, transaction rollback (deadlock), insufficient resources, operator intervention."""
+
+
+IMPOSSIBLE_ID = frozenset({"22P02", "22003"})
+"""Text that the id's type does not know; a number beyond its range."""
 
 
 def connect(dsn: str, application_name: str) -> Connection:
@@ -101,6 +114,17 @@ def _message(error: psycopg2.Error) -> str:
 def sqlstate(error: VectordError) -> str:
     """The SQLSTATE behind one of our errors; empty where PostgreSQL did not say."""
     return getattr(error.__cause__, "pgcode", None) or ""
+
+
+@contextmanager
+def named_ids() -> Iterator[None]:
+    """Where an id comes from people: text that cannot be an id of this table is one that is not there."""
+    try:
+        yield
+    except DatabaseError as error:
+        if sqlstate(error) in IMPOSSIBLE_ID:
+            raise NotFoundError(f"there is no such image: {error}") from error
+        raise
 
 
 def connect_nonblocking(dsn: str, application_name: str) -> Connection:

@@ -11,7 +11,8 @@ from daemon.db.pool import Pool
 
 QUERIES = Path(__file__).with_name("queries_gauges.sql")
 COUNTED = 100_000
-"""Jobs of one kind that are counted at most: some 20 ms."""
+"""Jobs of one kind that are counted at most. A look takes 42 ms where all counts end there, and 2 ms with an empty
+queue (median of 11, PostgreSQL 18 on 2 cores)."""
 LOOK_SECONDS = 5.0
 """A statement that takes longer is given up."""
 LOOKS = ("jobs", "oldest_due", "job_table", "rows", "sweep", "server")

@@ -65,9 +65,13 @@ class JobQueue:
         self._worker = {"worker": worker, "host": platform.node(), "pid": os.getpid(), "signature": signature}
         self._lease = {"worker": worker, "lease_seconds": lease_seconds, "max_attempts": max_attempts}
         self._stored_bytes = stored_bytes
-        self._bell = {"bell_seconds": poll_seconds * POLLS_PER_BELL}
+        self.poll_every(poll_seconds)
         self._bell_is_up = False
         self._found_nothing = False
+
+    def poll_every(self, seconds: float) -> None:
+        """How often somebody looks when nobody calls, from now on."""
+        self._bell = {"bell_seconds": seconds * POLLS_PER_BELL}
 
     def sign_as(self, signature: str) -> None:
         """What `worker` tells of this daemon from its next sign of life on: the generation was raised."""

@@ -9,6 +9,7 @@ from pathlib import Path
 QUERIES = Path(__file__).with_name("queries.sql")
 MIGRATIONS = Path(__file__).with_name("migrations")
 TRIGGER_EVENTS = ("insert", "update", "delete", "truncate")
+OWN_TABLES = ("job", "worker", "sweep", "setting", "reprocess", "run", "run_image", "bell")
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -53,7 +54,7 @@ class Names:
             "source_schema": quote(self.source_table.split(".", 1)[0]),
             "target": quote(*self.target_table.split(".", 1)),
             "target_schema": quote(self.target_table.split(".", 1)[0]),
-            **{table: f"{schema}.{table}" for table in ("job", "worker", "sweep", "setting", "reprocess", "bell")},
+            **{table: f"{schema}.{table}" for table in OWN_TABLES},
             **{column: quote(getattr(self, column)) for column in columns},
         }
 

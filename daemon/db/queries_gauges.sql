@@ -1,9 +1,10 @@
 -- What the metrics show of the database: one look every ten seconds or so, its cost bounded whatever the tables' size.
 
 -- name: begin
--- A look that is held up gives way: it is only a look.
+-- A look that is held up gives way: it is only a look. The settings keep the plans to index scans whatever the statistics
+-- say (or do not say yet).
 SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %(milliseconds)s, true),
-       set_config('jit', 'off', true)
+       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)
 
 -- name: jobs
 -- Counted so far and no further. An ORDER BY below a LIMIT is that of an index, or the planner would rather read the

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from daemon.db.driver import Cursor
+from daemon.db.driver import Cursor, named_ids
 from daemon.db.findings import (
     Backlog,
     FailureSeen,
@@ -40,7 +40,7 @@ ALIVE_SECONDS = 60.0
 
 
 class Reports:
-    """All methods raise `DatabaseUnavailableError` and `DatabaseError`, the latter for an impossible id too."""
+    """All methods raise `DatabaseUnavailableError` and `DatabaseError`; an impossible id, `NotFoundError`."""
 
     def __init__(self, pool: Pool, names: Names) -> None:
         self._pool = pool
@@ -85,7 +85,7 @@ class Reports:
 
     def why(self, image_id: ImageId) -> Why:
         """All that is known of one image. The id may be given as text, whatever its type in the table is."""
-        with self._pool.transaction() as cursor:
+        with named_ids(), self._pool.transaction() as cursor:
             look = _Look(cursor, self._queries, self._names)
             model, generation, _ = look.one("signature")
             signature = None if model is None else with_generation(model, generation)

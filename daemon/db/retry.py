@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from daemon.db.driver import Cursor
+from daemon.db.driver import Cursor, named_ids
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.errors import Reason
@@ -15,9 +15,10 @@ AT_ONCE = 1_000
 
 
 class Retries:
-    """All methods give how many jobs are due now, and raise `DatabaseUnavailableError` and `DatabaseError` only.
+    """All methods give how many jobs are due now, and raise `DatabaseUnavailableError` and `DatabaseError`.
 
-    Attempts are counted from zero again. Several jobs queue up behind new images; a single one does not.
+    An impossible id raises `NotFoundError`. Attempts are counted from zero again. Several jobs queue up behind new
+    images; a single one does not.
     """
 
     def __init__(self, pool: Pool, names: Names, *, notify: bool = True) -> None:
@@ -28,7 +29,7 @@ class Retries:
 
     def one(self, image_id: ImageId) -> int:
         """This image's job, dead or waiting for its next try. 0 where it has none, or a daemon works on it."""
-        with self._pool.transaction() as cursor:
+        with named_ids(), self._pool.transaction() as cursor:
             cursor.execute(self._queries["retry_one"], {"id": str(image_id)})
             return self._tell(cursor, cursor.rowcount)
 

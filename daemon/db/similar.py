@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.db.driver import Cursor
+from daemon.db.driver import Cursor, named_ids
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
-from daemon.errors import DatabaseError
-from daemon.records import ImageId
+from daemon.errors import DatabaseError, NotFoundError
+from daemon.records import ImageId, Vectors
 
 QUERIES = Path(__file__).with_name("queries_reports.sql")
 
@@ -32,7 +32,7 @@ class Neighbour:
 
 
 class Similar:
-    """All methods raise `DatabaseUnavailableError` and `DatabaseError` only.
+    """All methods raise `DatabaseUnavailableError` and `DatabaseError`.
 
     With an HNSW index the answer is approximate and takes milliseconds; without one, and always over `real[]`, every
     vector is compared.
@@ -44,16 +44,16 @@ class Similar:
         self._queries = load_queries(names, QUERIES)
 
     def to_image(self, image_id: ImageId, k: int = 10) -> list[Neighbour]:
-        """The `k` nearest others of an image. Raises `DatabaseError` where it has no vector."""
-        with self._pool.transaction() as cursor:
+        """The `k` nearest others of an image. Raises `NotFoundError` where it has no vector."""
+        with named_ids(), self._pool.transaction() as cursor:
             query = self._prepare(cursor, k + 1)
             cursor.execute(self._queries["vector_of"], {"id": str(image_id)})
             if (row := cursor.fetchone()) is None:
-                raise DatabaseError(f"image {image_id} has no vector; `why {image_id}` says more")
+                raise NotFoundError(f"image {image_id} has no vector; `why {image_id}` says more")
             found = self._nearest(cursor, query, row[0].replace("{", "[").replace("}", "]"), k + 1)
             return [one for one in found if str(one.image_id) != str(image_id)][:k]
 
-    def to_vector(self, vector: Sequence[float], k: int = 10) -> list[Neighbour]:
+    def to_vector(self, vector: Sequence[float] | Vectors, k: int = 10) -> list[Neighbour]:
         """The `k` images nearest to a vector, as long as the table's are."""
         with self._pool.transaction() as cursor:
             query = self._prepare(cursor, k)

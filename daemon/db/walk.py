@@ -54,6 +54,10 @@ class Swept:
     cursor: ImageId | None = None
     reprocessing: bool = False
     """A reprocess is not over yet."""
+    run_open: bool = False
+    """A run that somebody asked for is not over yet."""
+    run_more: bool = False
+    """It has more to walk, and the queue room for it."""
 
     @property
     def walked(self) -> bool:

@@ -6,6 +6,7 @@ Touched by the dispatcher's thread only. The deciding is done by the pure parts 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from daemon.loader.slots import Slots
 from daemon.loader.tasks import Phase, Task
 from daemon.loader.verdict import MOST_LOSSES, Death, blame
 from daemon.loader.wire import Report, Step
-from daemon.records import Claim, Failure, Loaded, Pixels, StoredBytes
+from daemon.records import Claim, Failure, Loaded, Pixels, Released, StoredBytes
 
 STAGE = "load"
 STALL_SECONDS = 1.0
@@ -28,7 +29,7 @@ STALL_SECONDS = 1.0
 BUSY_SECONDS = 5.0
 """When an image of a busy host should come again."""
 
-Deliver = Callable[[Loaded | Failure], None]
+Deliver = Callable[[Loaded | Failure | Released], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,6 +160,12 @@ class Desk:
         task.phase = Phase.DELIVERED
         self._slots.settle(task.slot)
         self._deliver(Failure(claim=task.claim, stage=STAGE, reason=reason, detail=detail, retry_after=retry_after))
+
+    def withdraw(self, token: UUID) -> None:
+        """Give a task back that no loader has. One that is being worked on goes on."""
+        for lane in self._lanes.values():
+            if task := lane.intake.discard(token):
+                self._deliver(Released(claim=self.forget(task)))
 
     def give_up_waiting(self) -> list[Claim]:
         """Forget all tasks that no loader has; their claims."""

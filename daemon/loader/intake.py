@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 from daemon.loader.tasks import Task
 
@@ -24,7 +25,7 @@ class Intake:
 
     def put(self, task: Task) -> None:
         """At the end, or where its number says when it comes back."""
-        queue = self._queues.setdefault((not task.urgent, task.host), deque())
+        queue = self._queues.setdefault((not task.claim.urgent, task.host), deque())
         if queue and queue[0].number > task.number:
             queue.appendleft(task)
         else:
@@ -46,6 +47,17 @@ class Intake:
             if not self._queues[key]:
                 del self._queues[key]
         return found
+
+    def discard(self, token: UUID) -> Task | None:
+        """Take out the task of this claim, if it is here."""
+        for key, queue in self._queues.items():
+            for task in queue:
+                if task.claim.token == token:
+                    queue.remove(task)
+                    if not queue:
+                        del self._queues[key]
+                    return task
+        return None
 
     def hosts(self) -> set[str]:
         return {host for _, host in self._queues}

@@ -107,8 +107,8 @@ class LoaderPool:
         """How many more may be submitted now."""
         return 0 if self._nursery.broken() else self._slots.room(urgent=urgent)
 
-    def submit(self, claim: Claim, *, data: bytes | None = None, urgent: bool = False) -> None:
-        """Take a claim; never blocks. `data`: the image's bytes, where they are at hand. `urgent`: ahead of the others.
+    def submit(self, claim: Claim, *, data: bytes | None = None) -> None:
+        """Take a claim; never blocks. `data`: the image's bytes, where they are at hand. Urgent ones go first.
 
         Raises `RuntimeError` when there is no slot for it: callers respect `free`.
         """
@@ -118,11 +118,14 @@ class LoaderPool:
             number=next(self._numbers),
             claim=claim,
             host=host_key(location) if isinstance(location, str) and data is None else "",
-            urgent=urgent,
             solo=claim.suspect,
             file=None if data is None else anonymous_file("vectord-upload", data),
         )
         self._dispatcher.call(partial(self._dispatcher.take, task))
+
+    def withdraw(self, claim: Claim) -> None:
+        """Nobody waits for this claim any more: if no loader has it, it comes back as `Released`."""
+        self._dispatcher.call(partial(self._desk.withdraw, claim.token))
 
     def release(self, slot: int) -> None:
         """The pixels of this slot are not needed any more. From any thread; twice does no harm."""
@@ -140,6 +143,10 @@ class LoaderPool:
         answer: queue.SimpleQueue[list[Claim]] = queue.SimpleQueue()
         self._dispatcher.call(lambda: answer.put(self._dispatcher.give_up()))
         return answer.get(timeout=CLOSE_SECONDS)
+
+    def hurry(self) -> None:
+        """A drain waits for nothing any more."""
+        self._dispatcher.idle.set()
 
     def status(self) -> PoolStatus:
         children = list(self._nursery.children)

@@ -27,7 +27,6 @@ class Task:
     number: int
     claim: Claim
     host: str
-    urgent: bool = False
     solo: bool = False
     """To be loaded with nothing else in hand."""
     phase: Phase = Phase.WAITING

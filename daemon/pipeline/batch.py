@@ -9,13 +9,14 @@ T = TypeVar("T")
 class Batcher(Generic[T]):
     """Collects items until there are `limit` of them or the oldest has waited `wait_seconds`.
 
-    Urgent items go first, in order. How a batch is cut into the shapes that were compiled is the engine's business.
-    `limit` may be set anew at any time: an engine that ran out of memory wants less at once.
+    Urgent items go first, in order, and wait for no company: what comes while the model runs is the next batch. How a
+    batch is cut into the shapes that were compiled is the engine's business. `limit` and `wait_seconds` may be set anew
+    at any time: an engine that ran out of memory wants less at once.
     """
 
     def __init__(self, *, limit: int, wait_seconds: float) -> None:
         self.limit = limit
-        self._wait_seconds = wait_seconds
+        self.wait_seconds = wait_seconds
         self._urgent: deque[tuple[float, T]] = deque()
         self._ordinary: deque[tuple[float, T]] = deque()
 
@@ -35,10 +36,9 @@ class Batcher(Generic[T]):
         """Until a batch is to be taken: 0 when it is now, None when nothing waits."""
         if not len(self):
             return None
-        if len(self) >= self.limit:
+        if self._urgent or len(self) >= self.limit:
             return 0.0
-        oldest = min(waiting[0][0] for waiting in (self._urgent, self._ordinary) if waiting)
-        return max(0.0, oldest + self._wait_seconds - now)
+        return max(0.0, self._ordinary[0][0] + self.wait_seconds - now)
 
     def take(self) -> list[T]:
         """The next batch, urgent items first. Empty when nothing waits."""

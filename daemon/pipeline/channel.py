@@ -2,9 +2,16 @@
 
 from collections import deque
 from threading import Condition
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class Sink(Protocol[T_contra]):
+    """Where a stage puts what it made: a `Channel`, or what sorts things before one."""
+
+    def put(self, item: T_contra) -> None: ...
 
 
 class Channel(Generic[T]):

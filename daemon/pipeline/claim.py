@@ -68,6 +68,13 @@ class ClaimStage:
         with self._changed:
             self._changed.notify()
 
+    def poll_every(self, seconds: float) -> None:
+        """How often to look when nobody calls, from the next look on."""
+        with self._changed:
+            self._poll_seconds = seconds
+            self._look = True
+            self._changed.notify()
+
     def suspend(self, *, suspended: bool) -> None:
         """Claims nothing while suspended: another daemon's model counts now."""
         with self._changed:

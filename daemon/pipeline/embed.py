@@ -10,7 +10,7 @@ from daemon.clock import Clock
 from daemon.errors import EngineError, EngineMemoryError, Reason
 from daemon.events import Emit, Hindered, Worked
 from daemon.pipeline.batch import Batcher
-from daemon.pipeline.channel import Channel
+from daemon.pipeline.channel import Channel, Sink
 from daemon.policy import Pause
 from daemon.records import Embedded, Failure, Loaded, Pixels, Result, Vectors
 
@@ -43,7 +43,7 @@ class EmbedStage:
         engine: Engine,
         batcher: Batcher[Loaded],
         loaded: Channel[Loaded],
-        results: Channel[Result],
+        results: Sink[Result],
         release: Callable[[int], None],
         *,
         clock: Clock,
@@ -58,6 +58,8 @@ class EmbedStage:
         self._emit = emit
         self._pause = Pause()
         self._hurry = Event()
+        self.in_progress = 0
+        """Images that are in the model now."""
 
     def hurry(self) -> None:
         """Do not sit out a pause: the daemon is to end."""
@@ -73,7 +75,7 @@ class EmbedStage:
     def _fill(self) -> None:
         left = self._batcher.seconds_left(self._clock.monotonic())
         for item in self._loaded.take(self._batcher.room, left):
-            self._batcher.add(item, self._clock.monotonic())
+            self._batcher.add(item, self._clock.monotonic(), urgent=item.claim.urgent)
 
     def _is_due(self) -> bool:
         left = self._batcher.seconds_left(self._clock.monotonic())
@@ -84,6 +86,7 @@ class EmbedStage:
         for item in batch:
             self._release(item.slot)
         began = self._clock.monotonic()
+        self.in_progress = len(batch)
         try:
             vectors = self._engine.embed(pixels)
         except EngineError as error:
@@ -91,6 +94,8 @@ class EmbedStage:
             if isinstance(error, EngineMemoryError):
                 raise  # Not even one image fits: only a new process gets the device's memory back.
             return
+        finally:
+            self.in_progress = 0
         self._pause.reset()
         self._batcher.limit = self._engine.describe().batch_limit
         self._emit(Worked(stage=STAGE, items=len(batch), seconds=self._clock.monotonic() - began))

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from daemon.pipeline.channel import Channel
-from daemon.records import Claim, Failure, Loaded, Result
+from daemon.pipeline.channel import Channel, Sink
+from daemon.records import Claim, Failure, Loaded, Released, Result
 
 
 class Loaders(Protocol):
@@ -16,11 +16,11 @@ class Loaders(Protocol):
 class LoadStage:
     """Pictures go to the channel `loaded`, failures straight to `results`, past batch and embed."""
 
-    def __init__(self, loaded: Channel[Loaded], results: Channel[Result]) -> None:
+    def __init__(self, loaded: Channel[Loaded], results: Sink[Result]) -> None:
         self._loaded = loaded
         self._results = results
 
-    def deliver(self, result: Loaded | Failure) -> None:
+    def deliver(self, result: Loaded | Failure | Released) -> None:
         """What the loaders call, for every claim that they were handed, once."""
         if isinstance(result, Loaded):
             self._loaded.put(result)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Thread
+from threading import Thread, Timer
 from typing import Protocol
 
 from daemon.clock import Clock
+from daemon.pipeline.callers import Callers
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.claim import ClaimStage
 from daemon.pipeline.embed import EmbedStage
@@ -14,12 +15,16 @@ from daemon.pipeline.inflight import Inflight
 from daemon.pipeline.store import StoreStage
 from daemon.records import Claim, Loaded, Released, Result
 
+HURRY_SECONDS = 3.0
+"""For the last writes of a stop that is cut short."""
+
 
 class Loaders(Protocol):
     """The loader processes, as far as starting and stopping goes: `loader.pool.LoaderPool`."""
 
     def start(self) -> None: ...
     def drain(self, timeout: float) -> list[Claim]: ...
+    def hurry(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -35,6 +40,7 @@ class Stages:
     inflight: Inflight
     loaded: Channel[Loaded]
     results: Channel[Result]
+    callers: Callers
 
 
 class Runner:
@@ -65,9 +71,10 @@ class Runner:
         deadline = self._clock.monotonic() + timeout
         stages = self._stages
         stages.claim.stop()
+        stages.callers.refuse()
         self._join("claim", deadline)
         for claim in stages.loaders.drain(timeout / 2):
-            stages.results.put(Released(claim=claim))
+            stages.callers.put(Released(claim=claim))
         stages.loaded.close()
         stages.embed.hurry()
         self._join("embed", deadline)
@@ -78,7 +85,17 @@ class Runner:
         stages.heartbeat.stop()
         self._join("heartbeat", deadline + 1.0)
         stages.loaders.close()
+        stages.callers.close()
         return len(stages.inflight) == 0
+
+    def hurry(self) -> None:
+        """Cuts a `stop` that is under way, or comes, short: what the loaders have in hand is released at once."""
+        self._stages.loaders.hurry()
+        self._stages.embed.hurry()
+        # What is done by now can still be written, unless PostgreSQL is away.
+        last_call = Timer(HURRY_SECONDS, self._stages.store.give_up)
+        last_call.daemon = True
+        last_call.start()
 
     def alive(self) -> bool:
         """Whether every stage's thread runs."""

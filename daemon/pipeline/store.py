@@ -16,6 +16,9 @@ from daemon.records import Claim, Embedded, Failure, ImageId, Outcome, Released,
 
 STAGE = "store"
 
+Tell = Callable[[Outcome, bool], None]
+"""Hears of each outcome once it is written, and whether it took effect: those who wait for a claim (`callers`)."""
+
 MOST_AT_ONCE = 256
 """Outcomes of one transaction: 256 vectors are 1.3 MB of COPY, and beyond that the rate no longer grows."""
 
@@ -47,6 +50,7 @@ class StoreStage:
         results: Channel[Result],
         retry: RetryPolicy,
         room_changed: Callable[[], None],
+        tell: Tell,
         *,
         clock: Clock,
         emit: Emit,
@@ -56,10 +60,13 @@ class StoreStage:
         self._results = results
         self._retry = retry
         self._room_changed = room_changed
+        self._tell = tell
         self._clock = clock
         self._emit = emit
         self._pause = Pause()
         self._given_up = Event()
+        self.in_progress = 0
+        """Outcomes that are being written now."""
 
     def give_up(self) -> None:
         """The time to end has come: no more tries."""
@@ -72,7 +79,9 @@ class StoreStage:
                 self._settle([settle(result, self._retry) for result in results])
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
+        self.in_progress = len(outcomes)
         written = self._write(outcomes)
+        self.in_progress = 0
         if written is None:
             return
         self._inflight.remove(outcome.claim for outcome in outcomes)
@@ -98,7 +107,9 @@ class StoreStage:
     def _report(self, outcomes: Sequence[Outcome], overtaken: Sequence[ImageId]) -> None:
         now, refused = datetime.now(UTC), set(overtaken)
         for outcome in outcomes:
-            if outcome.claim.image_id not in refused:
+            took_effect = outcome.claim.image_id not in refused
+            self._tell(outcome, took_effect)
+            if took_effect:
                 self._emit(Settled(outcome=outcome, seconds=_age(outcome.claim, now)))
         if overtaken:
             self._emit(Overtaken(count=len(overtaken)))

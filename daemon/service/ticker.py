@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Ticker:
-    """While this lasts, `tick` is called at once and then every `seconds`. An exception of `tick` ends it."""
+    """While this lasts, `tick` is called every `seconds`. An exception of `tick` ends it."""
 
     def __init__(self, name: str, seconds: float, tick: Callable[[], None]) -> None:
         self._seconds = seconds
@@ -26,6 +26,5 @@ class Ticker:
         self._stopped.set()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
+        while not self._stopped.wait(self._seconds):
             self._tick()
-            self._stopped.wait(self._seconds)

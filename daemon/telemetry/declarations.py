@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from daemon.db.gauges import COUNTED
+
 PREFIX = "vectord_"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
@@ -61,6 +63,7 @@ SECTIONS: Mapping[str, tuple[Declared, ...]] = MappingProxyType(
         "Images": (
             _counter("images", "Claims settled, by what became of them.", "status"),
             _counter("failures", "Failed attempts, by reason and its class.", "stage", "reason", "class"),
+            _counter("extracts", "Pictures embedded for callers of the API, by what became of them.", "status"),
             _counter("overtaken", "Outcomes refused because the image had changed, gone or been taken over."),
             _histogram("latency_seconds", "From the making of a job to the commit of its vector.", buckets=LATENCIES),
             _gauge("last_stored_timestamp_seconds", "When a vector was last stored; 0 before the first."),
@@ -122,14 +125,16 @@ SECTIONS: Mapping[str, tuple[Declared, ...]] = MappingProxyType(
             _gauge("database_up", "1 when the last look at the database succeeded, and was not long ago."),
             _gauge("database_look_timestamp_seconds", "When the database was last looked at; 0 before the first time."),
             _gauge("database_look_seconds", "Time that the last look took."),
-            _gauge("database_pool_connections", "Connections to the database in use."),
+            _gauge("database_pool_connections", "Connections of the pipeline to the database in use."),
             _gauge("database_pool_size", "Connections that may be in use: database.pool_size."),
         ),
         "Queue": (
-            _gauge("pending_jobs", "Jobs that wait or are worked on, by whichever daemon; counting stops at 100,000."),
+            _gauge(
+                "pending_jobs", f"Jobs that wait or are worked on, by whichever daemon; counting stops at {COUNTED:,}."
+            ),
             _gauge("leased_jobs", "Pending jobs that some daemon works on."),
             _gauge("due_jobs", "Pending jobs that could be worked on now and are not."),
-            _gauge("dead_jobs", "Jobs that failed for good; counting stops at 100,000."),
+            _gauge("dead_jobs", f"Jobs that failed for good; counting stops at {COUNTED:,}."),
             _gauge("oldest_pending_timestamp_seconds", "When the oldest pending job was made; absent without one."),
             _gauge(
                 "oldest_due_timestamp_seconds", "Since when the due job is due that waited longest; absent without one."
@@ -155,8 +160,10 @@ SECTIONS: Mapping[str, tuple[Declared, ...]] = MappingProxyType(
         "HTTP": (
             _counter("http_requests", "Requests answered.", "method", "route", "status"),
             _histogram("http_seconds", "Time from a request's first line to the end of its answer.", "route"),
-            _gauge("http_waiting", "Requests that wait for a vector."),
-            _gauge("http_places", "As many requests may wait for a vector."),
+            _gauge("http_places", "As many requests for a vector are worked on at a time."),
+            _gauge("http_places_taken", "Requests for a vector that are worked on."),
+            _gauge("http_waiting", "Requests that wait for a place; when too many do, others are sent away with 429."),
+            _gauge("http_waiting_limit", "As many requests may wait for a place: http.max_waiting."),
         ),
     }
 )

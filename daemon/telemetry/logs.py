@@ -1,7 +1,9 @@
 """Log lines: structlog events, JSON under systemd and coloured on a terminal, one outcome line per image."""
 
 import logging
+import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import singledispatchmethod
 from typing import Any, TextIO, cast
@@ -9,13 +11,18 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from daemon.events import Event, Hindered, Overtaken, Settled, Worked
+from daemon.events import Answered, Event, Extracted, Hindered, Overtaken, Settled, Worked
 from daemon.loader.events import Event as LoaderEvent
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
-from daemon.records import Dead, Released, Retry, Stored
+from daemon.records import Dead, Failure, Released, Retry, Stored
 from daemon.redact import redact
 
 LISTENING = "listening"
+PROBES = frozenset({"/health", "/ready", "/metrics"})
+"""Routes that are asked several times a minute for ever."""
+INFO = 6
+PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": INFO, "debug": 7}
+"""Source: sd-daemon(3)."""
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -33,9 +40,7 @@ def configure(*, level: str, form: str, stream: TextIO | None = None) -> None:
         structlog.processors.format_exc_info,
         _redacted,
     ]
-    last: Processor = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty()) if pretty else structlog.processors.JSONRenderer()
-    )
+    last = _console(out) if pretty else _ranked if _is_journal(out) else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -49,6 +54,25 @@ def configure(*, level: str, form: str, stream: TextIO | None = None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
+
+
+def _console(out: TextIO) -> Processor:
+    return structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def _is_journal(out: TextIO) -> bool:
+    """Whether the stream leads to systemd's journal. Source: systemd.exec(5), JOURNAL_STREAM."""
+    try:
+        file = os.fstat(out.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{file.st_dev}:{file.st_ino}"
+
+
+def _ranked(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """JSON with the priority that `journalctl -p` goes by; the journal takes it off the line again."""
+    line = structlog.processors.JSONRenderer()(logger, method, event)
+    return f"<{PRIORITIES.get(str(event.get('level')), INFO)}>{line if isinstance(line, str) else line.decode()}"
 
 
 class _Steady:
@@ -67,7 +91,22 @@ class _Steady:
 
 
 def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: value if key.startswith("_") else _clean(value) for key, value in event.items()}
+
+
+def _clean(value: Any) -> Any:
+    """Whatever it is, its text is what would be written."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return redact(value)
+        case Mapping():
+            return {key: _clean(one) for key, one in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_clean(one) for one in value]
+        case _:
+            return redact(str(value))
 
 
 def tell_hearing(hearing: str, error: str) -> None:
@@ -93,7 +132,10 @@ class EventLog:
 
     @__call__.register
     def _(self, event: Settled) -> None:
-        line: dict[str, Any] = {"image_id": str(event.outcome.claim.image_id), "attempt": event.outcome.claim.attempt}
+        claim = event.outcome.claim
+        line: dict[str, Any] = {"image_id": str(claim.image_id), "attempt": claim.attempt}
+        if claim.request:
+            line["request"] = claim.request
         match event.outcome:
             case Stored():
                 self._log.debug("image.settled", status="stored", **line, seconds=event.seconds)
@@ -105,6 +147,33 @@ class EventLog:
             case Dead() as dead:
                 line |= {"stage": dead.stage, "reason": str(dead.reason), "detail": dead.detail}
                 self._log.info("image.settled", status="dead", **line)
+
+    @__call__.register
+    def _(self, event: Extracted) -> None:
+        request = event.result.claim.request
+        match event.result:
+            case Failure() as failure:
+                self._log.info(
+                    "picture.refused",
+                    request=request,
+                    stage=failure.stage,
+                    reason=str(failure.reason),
+                    detail=failure.detail,
+                )
+            case _:
+                self._log.debug("picture.extracted", request=request, status=type(event.result).__name__.lower())
+
+    @__call__.register
+    def _(self, event: Answered) -> None:
+        tell = self._log.debug if event.route in PROBES else self._log.info
+        tell(
+            "http.answered",
+            method=event.method,
+            route=event.route,
+            status=event.status,
+            seconds=round(event.seconds, 4),
+            request=event.request,
+        )
 
     @__call__.register
     def _(self, event: Overtaken) -> None:

@@ -17,14 +17,14 @@ from prometheus_client import (
 
 from daemon.engine.protocol import EngineInfo
 from daemon.errors import FailureClass, Reason
-from daemon.events import Answered, Event, Hindered, Overtaken, Settled, Worked
+from daemon.events import Answered, Event, Extracted, Hindered, Overtaken, Settled, Worked
 from daemon.loader.events import Event as LoaderEvent
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.records import Dead, Released, Retry, Stored
 from daemon.telemetry.declarations import BY_NAME, PREFIX
 from daemon.telemetry.gpu import Gpus, load_library
 from daemon.telemetry.lookout import Lookout
-from daemon.telemetry.organs import Organs
+from daemon.telemetry.organs import Line, Organs
 from daemon.telemetry.processes import LoaderProcesses
 from daemon.telemetry.readings import Reading, Readings
 
@@ -33,10 +33,11 @@ HEARTBEAT = "heartbeat"
 """Works on no items, but may be hindered."""
 ENDS = ("expected", "unexpected")
 STATUSES = ("stored", "dead", "retry", "released")
+EXTRACTS = ("embedded", "failure", "released")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER_METHOD = "other"
 """A client may send any word for a method, and each would be a series."""
-EXPECTED_CODES = ("200", "500", "503")
+EXPECTED_CODES = ("200", "429", "500", "503")
 STAGE_OF = {
     Reason.VECTOR_NOT_FINITE: "embed",
     Reason.ENGINE_FAILED: "embed",
@@ -59,6 +60,7 @@ class Metrics:
         self.stage_faults = self._counter("stage_faults")
         self.images = self._counter("images")
         self.failures = self._counter("failures")
+        self.extracts = self._counter("extracts")
         self.overtaken = self._counter("overtaken")
         self.latency = self._histogram("latency_seconds")
         self.batch_size = self._histogram("batch_size")
@@ -113,6 +115,17 @@ class Metrics:
 
         self._readings.add(readings)
 
+    def watch_line(self, line: Line) -> None:
+        """Those who ask for a vector over HTTP, and those who wait for that."""
+
+        def readings() -> Iterator[Reading]:
+            yield Reading("http_places", line.places)
+            yield Reading("http_places_taken", line.taken)
+            yield Reading("http_waiting", line.waiting)
+            yield Reading("http_waiting_limit", line.most_waiting)
+
+        self._readings.add(readings)
+
     def expect_routes(self, routes: Iterable[tuple[str, str]]) -> None:
         """Makes the series of these methods and routes for the answers that alerts go by, at zero."""
         for method, route in routes:
@@ -147,6 +160,8 @@ class Metrics:
             self.loader_ends.labels(end)
         for status in STATUSES:
             self.images.labels(status)
+        for status in EXTRACTS:
+            self.extracts.labels(status)
         for reason in Reason:
             self._failures_of(STAGE_OF.get(reason, "load"), reason)
 
@@ -183,6 +198,10 @@ class Metrics:
                 self._failed("dead", dead)
             case Retry() as retry:
                 self._failed("retry", retry)
+
+    @__call__.register
+    def _(self, event: Extracted) -> None:
+        self.extracts.labels(type(event.result).__name__.lower()).inc()
 
     @__call__.register
     def _(self, event: Overtaken) -> None:

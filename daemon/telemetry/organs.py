@@ -15,12 +15,6 @@ LISTENER_STATES = ("listening", "reconnecting", "poll-only", "off")
 """Those of `wake.listener.Hearing`, and "off" where `queue.notify` is."""
 
 
-class Loaders(Protocol):
-    """The loader processes: `loader.pool.LoaderPool`."""
-
-    def status(self) -> PoolStatus: ...
-
-
 class Busy(Protocol):
     """A stage that has some images in hand: embed, store."""
 
@@ -28,8 +22,8 @@ class Busy(Protocol):
     def in_progress(self) -> int: ...
 
 
-class Inflight(Protocol):
-    """The bound of all that is in work: `pipeline.inflight.Inflight`."""
+class Inflight(Sized, Protocol):
+    """The claims in work, and the bound of all queues: `pipeline.inflight.Inflight`."""
 
     limit: int
 
@@ -37,8 +31,6 @@ class Inflight(Protocol):
 class Stages(Protocol):
     """The pipeline's parts: `pipeline.runner.Stages`."""
 
-    @property
-    def loaders(self) -> Loaders: ...
     @property
     def embed(self) -> Busy: ...
     @property
@@ -66,6 +58,18 @@ class Hearing(Protocol):
     def heartbeat_at(self) -> datetime | None: ...
 
 
+class Line(Protocol):
+    """Who asks for vectors over HTTP: `api.line.Line`."""
+
+    places: int
+    most_waiting: int
+
+    @property
+    def taken(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+
+
 class Connections(Protocol):
     """The connections to the database: `db.pool.Pool`."""
 
@@ -82,6 +86,7 @@ class Organs:
     """
 
     stages: Stages
+    loaders: Callable[[], PoolStatus]
     engine: Callable[[], EngineInfo]
     presence: Presence
     health: Callable[[], Health]
@@ -93,8 +98,9 @@ class Organs:
     def readings(self) -> Iterator[Reading]:
         """All but what the database says."""
         yield from _health(self.health(), self.presence)
-        yield from _stages(self.stages)
-        yield from _loaders(self.stages.loaders.status())
+        loaders = self.loaders()
+        yield from _stages(self.stages, loaders)
+        yield from _loaders(loaders)
         yield from _listener(self.listener())
         yield Reading("batch_limit", self.engine().batch_limit)
         yield Reading("sweep_interval_seconds", self.sweep_seconds)
@@ -108,9 +114,9 @@ def _health(health: Health, presence: Presence) -> Iterator[Reading]:
     yield Reading("superseded", presence.superseded)
 
 
-def _stages(stages: Stages) -> Iterator[Reading]:
+def _stages(stages: Stages, loaders: PoolStatus) -> Iterator[Reading]:
     """What waits and what is in hand. The one bound, `Inflight`, is the capacity of every queue (decision 1)."""
-    loaders, limit = stages.loaders.status(), stages.inflight.limit
+    limit = stages.inflight.limit
     waiting = {"load": loaders.waiting, "embed": len(stages.loaded), "store": len(stages.results)}
     working = {"load": loaders.loading, "embed": stages.embed.in_progress, "store": stages.store.in_progress}
     for stage, number in waiting.items():
@@ -118,6 +124,8 @@ def _stages(stages: Stages) -> Iterator[Reading]:
         yield Reading("stage_queue_capacity", limit, (stage,))
     for stage, number in working.items():
         yield Reading("stage_in_progress", number, (stage,))
+    yield Reading("in_flight", len(stages.inflight))
+    yield Reading("in_flight_limit", limit)
 
 
 def _loaders(status: PoolStatus) -> Iterator[Reading]:

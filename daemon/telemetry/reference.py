@@ -5,23 +5,25 @@ from collections.abc import Iterable, Iterator
 
 from daemon.errors import FailureClass
 from daemon.telemetry.declarations import SECTIONS, Declared, Kind
-from daemon.telemetry.metrics import ENDS, HEARTBEAT, METHODS, OTHER_METHOD, STAGES, STATUSES
+from daemon.telemetry.lookout import LOOK_SECONDS, STALE_SECONDS
+from daemon.telemetry.metrics import ENDS, EXTRACTS, HEARTBEAT, METHODS, OTHER_METHOD, STAGES, STATUSES
 from daemon.telemetry.organs import LISTENER_STATES
 
-HEAD = """# Metrics
+HEAD = f"""# Metrics
 
 What `GET /metrics` shows, in Prometheus' text format. Alert rules, their tests and a Grafana dashboard are in
 `systemd/monitoring/`; what to do about each alert stands in [operations.md](operations.md).
 
 This page is made from `daemon/telemetry/declarations.py` by `python -m daemon.telemetry.reference > docs/metrics.md`.
 
-All series exist from the start, with 0 where nothing happened yet, except those of HTTP, whose labels come with the
-requests, and those whose text says when they are absent.
+Counters and histograms exist from the start, with 0 where nothing happened yet; series of HTTP with other labels than
+usual come with the first request. Gauges of the daemon's parts come when the model is warm, and are absent where their
+text says so.
 
-A daemon looks at the database every 10 s on a thread of its own, and never because somebody scrapes. After a look that
-failed, or when the last one is older than 60 s, `vectord_database_up` is 0 and the metrics of the section Queue are
-absent: old figures would pass for present ones. They are the database's, so all daemons of one database show the same:
-take their maximum, not their sum.
+A daemon looks at the database every {LOOK_SECONDS:g} s on a thread of its own, and never because somebody scrapes.
+After a look that failed, or when the last one is older than {STALE_SECONDS:g} s, `vectord_database_up` is 0 and the
+metrics of the section Queue are absent: old figures would pass for present ones. They are the database's, so all
+daemons of one database show the same: take their maximum, not their sum.
 """
 
 
@@ -34,13 +36,13 @@ LABELS = f"""## Labels
 | label | values |
 | --- | --- |
 | `stage` | {_quoted(STAGES)}; of faults also `{HEARTBEAT}` |
-| `status` | of images: {_quoted(STATUSES)}; of HTTP: the code |
+| `status` | of images: {_quoted(STATUSES)}; of callers' pictures: {_quoted(EXTRACTS)}; of HTTP: the code |
 | `reason` | those of [reasons.md](reasons.md) |
 | `class` | {_quoted(FailureClass)} |
 | `end` | {_quoted(ENDS)} |
 | `state` | {_quoted(LISTENER_STATES)} |
 | `method` | {_quoted(sorted(METHODS))}, `{OTHER_METHOD}` |
-| `route` | the path as the API declares it, with no id in it |
+| `route` | the path as the API declares it, with no id in it; `unknown` for all others |
 | `gpu` | NVML's number of the GPU, the one that `nvidia-smi` shows |
 
 ## Others

@@ -19,7 +19,7 @@ from daemon.policy import Pause
 
 STAGE = "sweep"
 SOON = 1.0
-"""Seconds until a full queue, or a reprocess that is nearly over, is looked at again."""
+"""Seconds until a full queue, a run, or a reprocess that is nearly over, is looked at again."""
 EASY_SHARE = 0.02
 """Of the time, at most, that a cycle walks while the one before it found nothing."""
 
@@ -30,9 +30,11 @@ def next_pause(swept: Swept, *, quiet: bool, seconds: float, interval: float) ->
     A cycle that finds work, or the first one, goes on at once. One that follows a cycle without finds takes it easy,
     so that a large table is not read all the time for nothing; a window every `interval` is the least.
     """
-    if swept.more:
-        return min(interval, seconds / EASY_SHARE) if quiet else 0.0
-    return min(interval, SOON) if swept.full or swept.reprocessing else interval
+    if swept.run_more or (swept.more and not quiet):
+        return 0.0
+    if swept.full or swept.reprocessing or swept.run_open:
+        return min(interval, SOON)
+    return min(interval, seconds / EASY_SHARE) if swept.more else interval
 
 
 def is_quiet(swept: Swept, *, before: bool) -> bool:
@@ -102,6 +104,13 @@ class Sweeper:
             self._called = True
             if not self._running:
                 self._schedule(0.0)
+
+    def tick_every(self, seconds: float) -> None:
+        """Another interval from now on."""
+        self._interval = seconds
+        if self._scheduler.running:
+            self._scheduler.reschedule_job(STAGE, trigger=IntervalTrigger(seconds=seconds))
+        self.soon()
 
     def stop(self) -> None:
         """No more ticks. Waits for one that runs."""

@@ -1,17 +1,23 @@
 """api: health, readiness and metrics over a real socket."""
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
+from fastapi import FastAPI
 
-from daemon.api.access import read_token, refuse_open_door
-from daemon.api.app import create_app, create_probe_app
+from daemon.api.access import Token, allowed_hosts, read_token, refuse_open_door
+from daemon.api.app import Access, Probes, create_app, create_probe_app
+from daemon.api.line import Line
 from daemon.api.server import HttpServer
+from daemon.api.services import House
 from daemon.errors import ConfigurationError
+from daemon.events import Answered
 from daemon.health import Health
 
 
@@ -20,6 +26,20 @@ class Subject:
 
     def __init__(self) -> None:
         self.health = Health(healthy=True, ready=True, status="idle", parts={"listener": "listening"})
+        self.answered: list[Answered] = []
+
+
+def make_app(
+    subject: Subject,
+    *,
+    token: Token | None = None,
+    hosts: frozenset[str] | None = None,
+    origins: tuple[str, ...] = (),
+) -> FastAPI:
+    probes = Probes(health=lambda: subject.health, exposition=lambda: b"vectord_up 1.0\n")
+    house = House(Line(places=2, waiting=2))
+    access = Access(token=token or Token(None), hosts=hosts, origins=origins, max_upload=100_000)
+    return create_app(probes, house, access, emit=subject.answered.append)
 
 
 @pytest.fixture
@@ -29,8 +49,7 @@ def subject() -> Subject:
 
 @pytest.fixture
 def server(subject: Subject) -> Iterator[HttpServer]:
-    app = create_app(health=lambda: subject.health, exposition=lambda: b"vectord_up 1.0\n")
-    server = HttpServer(app, host="127.0.0.1", port=0)
+    server = HttpServer(make_app(subject), host="127.0.0.1", port=0)
     server.start()
     yield server
     server.stop()
@@ -82,8 +101,7 @@ def call(server: HttpServer, path: str, token: str | None) -> int:
 
 
 def test_a_token_guards_all_but_health_and_metrics(subject: Subject) -> None:
-    app = create_app(health=lambda: subject.health, exposition=lambda: b"", token="open sesame")
-    server = HttpServer(app, host="127.0.0.1", port=0)
+    server = HttpServer(make_app(subject, token=Token("open sesame")), host="127.0.0.1", port=0)
     server.start()
     try:
         assert [call(server, path, None) for path in ("/health", "/ready", "/metrics")] == [200, 200, 200]
@@ -94,7 +112,7 @@ def test_a_token_guards_all_but_health_and_metrics(subject: Subject) -> None:
 
 
 def test_a_port_for_probes_serves_nothing_else(subject: Subject) -> None:
-    app = create_probe_app(health=lambda: subject.health, exposition=lambda: b"")
+    app = create_probe_app(Probes(health=lambda: subject.health, exposition=bytes))
     server = HttpServer(app, host="127.0.0.1", port=0)
     server.start()
     try:
@@ -129,4 +147,101 @@ def test_a_token_comes_from_a_file(tmp_path: Path) -> None:
 def test_a_port_in_use_is_a_clear_error(server: HttpServer) -> None:
     port = int(server.address.rpartition(":")[2])
     with pytest.raises(ConfigurationError, match=r"http\.port: cannot listen on 127\.0\.0\.1"):
-        HttpServer(create_app(health=lambda: Subject().health, exposition=bytes), host="127.0.0.1", port=port)
+        HttpServer(make_app(Subject()), host="127.0.0.1", port=port)
+
+
+def test_a_token_may_be_replaced_while_the_server_runs(subject: Subject) -> None:
+    token = Token("old")
+    server = HttpServer(make_app(subject, token=token), host="127.0.0.1", port=0)
+    server.start()
+    try:
+        assert [call(server, "/openapi.json", given) for given in ("old", "new")] == [200, 401]
+        token.value = "new"
+        assert [call(server, "/openapi.json", given) for given in ("old", "new")] == [401, 200]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "listed", "names"),
+    [
+        ("127.0.0.1", (), {"localhost", "127.0.0.1", "::1"}),
+        ("::1", ("Db.Example.org",), {"localhost", "127.0.0.1", "::1", "db.example.org"}),
+        ("0.0.0.0", (), None),
+        ("0.0.0.0", ("api.example.org",), {"api.example.org"}),
+    ],
+)
+def test_which_names_a_daemon_answers_to(host: str, listed: tuple[str, ...], names: set[str] | None) -> None:
+    assert allowed_hosts(host, listed) == names
+
+
+def test_a_page_whose_name_resolves_here_gets_nothing(subject: Subject) -> None:
+    server = HttpServer(make_app(subject, hosts=allowed_hosts("127.0.0.1", ())), host="127.0.0.1", port=0)
+    server.start()
+    port = server.address.rpartition(":")[2]
+    try:
+        for name, status in {
+            "localhost": 200,
+            f"localhost:{port}": 200,
+            "[::1]:80": 200,
+            "evil.example": 421,
+            "localhost.evil.example": 421,
+            "": 421,
+        }.items():
+            answer = requests.get(server.address + "/openapi.json", headers={"Host": name}, timeout=10)
+            assert answer.status_code == status, name
+            # Probes come by any name: a load balancer knows the machine by its own.
+            assert requests.get(server.address + "/health", headers={"Host": name}, timeout=10).status_code == 200
+    finally:
+        server.stop()
+
+
+def test_every_answer_has_its_number_and_its_headers(server: HttpServer, subject: Subject) -> None:
+    for path, status in {"/health": 200, "/nothing": 404, "/images/1": 503, "/docs": 200}.items():
+        answer = requests.get(server.address + path, headers={"X-Request-ID": "one two\x7f"}, timeout=10)
+        assert answer.status_code == status
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"])
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Content-Security-Policy" in answer.headers
+        assert "Access-Control-Allow-Origin" not in answer.headers
+    assert [one.route for one in subject.answered] == ["/health", "unknown", "/images/{image_id}", "/docs"]
+    wrong = requests.delete(server.address + "/health", timeout=10)
+    assert (wrong.status_code, wrong.json()["reason"]) == (405, "method_not_allowed")
+
+
+def test_the_docs_load_nothing_from_elsewhere(server: HttpServer) -> None:
+    page = requests.get(server.address + "/docs", timeout=10).text
+    sources = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
+    assert len(sources) == 3
+    for source in sources:
+        assert source.startswith("/docs/static/")
+        assert requests.get(server.address + source, timeout=10).status_code == 200
+    assert "http" not in page.replace("xmlns", "")
+
+
+def test_what_breaks_inside_is_told_without_its_details(subject: Subject) -> None:
+    app = make_app(subject)
+
+    @app.get("/broken")
+    def broken() -> None:
+        raise ZeroDivisionError("a secret of the house")
+
+    server = HttpServer(app, host="127.0.0.1", port=0)
+    server.start()
+    try:
+        answer = requests.get(server.address + "/broken", timeout=10)
+        assert (answer.status_code, answer.json()["reason"]) == (500, "internal_error")
+        assert "secret" not in answer.text
+    finally:
+        server.stop()
+
+
+def test_pages_of_listed_origins_may_call(subject: Subject) -> None:
+    server = HttpServer(make_app(subject, origins=("https://a.example",)), host="127.0.0.1", port=0)
+    server.start()
+    try:
+        for origin, allowed in {"https://a.example": "https://a.example", "https://b.example": None}.items():
+            answer = requests.get(server.address + "/openapi.json", headers={"Origin": origin}, timeout=10)
+            assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+    finally:
+        server.stop()

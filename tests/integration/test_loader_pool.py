@@ -17,7 +17,7 @@ from daemon.errors import Reason
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.loader.pool import LoaderPool
-from daemon.records import Claim, Failure, Loaded, StoredBytes
+from daemon.records import Claim, Failure, Loaded, Released, StoredBytes
 from tests.loading import (
     LOOPBACK,
     SHARED,
@@ -71,12 +71,12 @@ def assert_is_picture(result: Result) -> None:
 
 def test_files_urls_stored_bytes_and_uploads_come_back_alike(folder: Path) -> None:
     stored = claim(StoredBytes(size=len(PICTURE)), image_id="stored")
-    upload = claim(StoredBytes(size=len(PICTURE)), image_id="upload")
+    upload = claim("", image_id="upload", request="r")
     with (
         serve({"*": body(PICTURE)}) as server,
         Rig(options(folder), read_stored=lambda found: PICTURE if found is stored else None) as rig,
     ):
-        rig.pool.submit(upload, data=PICTURE, urgent=True)
+        rig.pool.submit(upload, data=PICTURE)
         results = rig.load([*locations(folder), *(f"{server.url}/{n}.jpg" for n in range(20)), stored])
         rig.until(lambda: "upload" in rig.results, 10, "upload")
         assert len(results) == 41
@@ -90,7 +90,7 @@ def test_pixels_stay_in_their_slot_until_released(folder: Path) -> None:
     got: list[Loaded] = []
     enough = threading.Semaphore(0)
 
-    def deliver(result: Loaded | Failure) -> None:
+    def deliver(result: Loaded | Failure | Released) -> None:
         assert isinstance(result, Loaded)
         got.append(result)
         enough.release()
@@ -181,7 +181,7 @@ def test_urgent_images_go_ahead(folder: Path) -> None:
         rig.until(lambda: server.seen, 10, "first request")
         for location in locations(folder):
             rig.pool.submit(claim(location))
-        rig.pool.submit(claim(locations(folder)[0], image_id="urgent"), urgent=True)
+        rig.pool.submit(claim(locations(folder)[0], image_id="urgent", request="r"))
         gate.set()
         rig.until(lambda: len(rig.results) == 22, 20, "all results")
         assert list(rig.results)[:2] == ["first", "urgent"]

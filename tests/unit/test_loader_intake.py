@@ -7,7 +7,7 @@ from tests.loading import claim
 
 
 def task(number: int, host: str = "", *, urgent: bool = False) -> Task:
-    return Task(number=number, claim=claim(f"{number}"), host=host, urgent=urgent)
+    return Task(number=number, claim=claim(f"{number}", request="r" * urgent), host=host)
 
 
 def taken(intake: Intake, *closed: str) -> list[int]:
@@ -65,3 +65,14 @@ def test_nothing_is_lost(story: list[tuple[str, bool]], closed: set[str]) -> Non
     first = taken(intake, *closed)
     assert all(story[number][0] not in closed for number in first)
     assert sorted(first + taken(intake)) == list(range(len(story)))
+
+
+def test_a_task_that_nobody_waits_for_is_taken_out() -> None:
+    intake = Intake()
+    tasks = [task(number, "ab"[number % 2], urgent=True) for number in range(3)]
+    for one in tasks:
+        intake.put(one)
+    assert intake.discard(tasks[1].claim.token) is tasks[1]
+    assert intake.discard(tasks[1].claim.token) is None
+    assert intake.hosts() == {"a"}
+    assert taken(intake) == [0, 2]

@@ -5,16 +5,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Condition, Event, Thread
+from time import monotonic
 from uuid import uuid4
 
 import numpy as np
 import pytest
 
 from daemon.clock import SystemClock
-from daemon.errors import DatabaseUnavailableError, EngineError, EngineMemoryError, Reason
+from daemon.errors import DatabaseUnavailableError, EngineError, EngineMemoryError, NotServingError, Reason
 from daemon.events import Event as Happening
 from daemon.events import Hindered, Overtaken, Settled, Worked
 from daemon.pipeline.batch import Batcher
+from daemon.pipeline.callers import Answers, Callers
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.claim import ClaimStage
 from daemon.pipeline.embed import EmbedStage
@@ -294,7 +296,9 @@ def store_all(writer: FakeWriter, results: Sequence[Result], inflight: Inflight,
         channel.put(result)
     channel.close()
     policy = RetryPolicy(max_attempts=3, base_seconds=5)
-    stage = StoreStage(writer, inflight, channel, policy, lambda: None, clock=SystemClock(), emit=heard)
+    stage = StoreStage(
+        writer, inflight, channel, policy, lambda: None, lambda *_: None, clock=SystemClock(), emit=heard
+    )
     stage.run()
     return stage
 
@@ -338,7 +342,9 @@ def test_a_store_that_gives_up_ends_though_the_database_is_away() -> None:
     channel: Channel[Result] = Channel()
     channel.put(Released(claim=make_claim(1)))
     writer = FakeWriter(*[DatabaseUnavailableError("away")] * 1000)
-    stage = StoreStage(writer, Inflight(1), channel, RetryPolicy(), lambda: None, clock=SystemClock(), emit=Heard())
+    stage = StoreStage(
+        writer, Inflight(1), channel, RetryPolicy(), lambda: None, lambda *_: None, clock=SystemClock(), emit=Heard()
+    )
 
     def stop() -> None:
         channel.close()
@@ -373,19 +379,26 @@ def test_the_heartbeat_renews_what_is_in_flight_three_times_a_lease() -> None:
 class FakeLoaders:
     """Loads at once whatever it is handed, until it is told to keep it."""
 
-    def free(self) -> int:
-        return 1000
+    def free(self, *, urgent: bool = False) -> int:
+        return self.places
 
     def __init__(self, load: LoadStage) -> None:
         self.load = load
         self.keep = False
+        self.places = 1000
         self.kept: list[Claim] = []
         self.closed = False
+        self.hurried = Event()
 
     def start(self) -> None:
         """Nothing to start."""
 
-    def submit(self, claim: Claim) -> None:
+    def withdraw(self, claim: Claim) -> None:
+        if claim in self.kept:
+            self.kept.remove(claim)
+            self.load.deliver(Released(claim=claim))
+
+    def submit(self, claim: Claim, *, data: bytes | None = None) -> None:
         if self.keep:
             self.kept.append(claim)
         elif isinstance(claim.image_id, int) and claim.image_id % 5 == 4:
@@ -394,7 +407,12 @@ class FakeLoaders:
             self.load.deliver(Loaded(claim=claim, pixels=np.zeros((2, 2, 3), np.uint8), slot=0))
 
     def drain(self, timeout: float) -> list[Claim]:
+        if self.keep:
+            self.hurried.wait(timeout)
         return self.kept
+
+    def hurry(self) -> None:
+        self.hurried.set()
 
     def close(self) -> None:
         self.closed = True
@@ -414,6 +432,7 @@ class Pipeline:
     heard: Heard
     failures: list[BaseException]
     inflight: Inflight
+    callers: Callers
 
 
 @pytest.fixture
@@ -421,22 +440,26 @@ def pipeline() -> Pipeline:
     heard, clock, inflight = Heard(), SystemClock(), Inflight(8)
     loaded: Channel[Loaded] = Channel()
     results: Channel[Result] = Channel()
-    loaders = FakeLoaders(LoadStage(loaded, results))
+    answers = Answers(results, heard)
+    loaders = FakeLoaders(LoadStage(loaded, answers))
     queue, writer, engine, failures = FakeQueue(), FakeWriter(), FakeEngine(), list[BaseException]()
     claim = ClaimStage(queue, inflight, loaders, poll_seconds=0.02, clock=clock, emit=heard)
     batcher: Batcher[Loaded] = Batcher(limit=4, wait_seconds=0.001)
     stages = Stages(
         claim=claim,
         loaders=loaders,
-        embed=EmbedStage(engine, batcher, loaded, results, lambda slot: None, clock=clock, emit=heard),
-        store=StoreStage(writer, inflight, results, RetryPolicy(), claim.room_changed, clock=clock, emit=heard),
+        embed=EmbedStage(engine, batcher, loaded, answers, lambda slot: None, clock=clock, emit=heard),
+        store=StoreStage(
+            writer, inflight, results, RetryPolicy(), claim.room_changed, answers.tell, clock=clock, emit=heard
+        ),
         heartbeat=Heartbeat(Leases(), inflight, lease_seconds=60, emit=heard),
         inflight=inflight,
         loaded=loaded,
         results=results,
+        callers=Callers(loaders, inflight, answers),
     )
     runner = Runner(stages, clock=clock, on_failure=failures.append)
-    return Pipeline(queue, writer, loaders, runner, heard, failures, inflight)
+    return Pipeline(queue, writer, loaders, runner, heard, failures, inflight, stages.callers)
 
 
 def settled(count: int) -> Callable[[list[Happening]], bool]:
@@ -485,3 +508,144 @@ def test_a_defect_in_a_stage_is_heard_of(pipeline: Pipeline) -> None:
     pipeline.runner.stop(DEADLINE)
     assert [type(error) for error in pipeline.failures] == [ZeroDivisionError]
     assert not pipeline.runner.alive()
+
+
+def test_a_caller_gets_a_vector_and_store_hears_nothing_of_it(pipeline: Pipeline) -> None:
+    pipeline.runner.start()
+    result = pipeline.callers.ask("request-1", data=b"picture").result.result(DEADLINE)
+    assert isinstance(result, Embedded)
+    assert result.claim.request == "request-1"
+    assert pipeline.runner.stop(DEADLINE)
+    assert pipeline.writer.written == []
+
+
+def test_a_caller_gets_the_reason_of_a_failure(pipeline: Pipeline) -> None:
+    pipeline.loaders.keep = True
+    asked = pipeline.callers.ask("r", location="http://x/1")
+    failure = Failure(claim=asked.claim, stage="load", reason=Reason.NOT_FOUND)
+    pipeline.loaders.load.deliver(failure)
+    assert asked.result.result(DEADLINE) is failure
+
+
+def test_who_asks_for_an_image_hears_what_was_written(pipeline: Pipeline) -> None:
+    good, bad = make_claim(1, request="r"), make_claim(4, request="r")
+    pipeline.runner.start()
+    told = [pipeline.callers.work_on(claim) for claim in (good, bad)]
+    assert isinstance(told[0].result(DEADLINE).outcome, Stored)
+    assert isinstance(told[1].result(DEADLINE).outcome, Dead)
+    assert all(one.result().took_effect for one in told)
+    assert pipeline.runner.stop(DEADLINE)
+    assert len(pipeline.inflight) == 0
+
+
+def test_who_asks_for_an_image_hears_when_it_was_overtaken(pipeline: Pipeline) -> None:
+    pipeline.writer.overtaken = [1]
+    pipeline.runner.start()
+    assert not pipeline.callers.work_on(make_claim(1, request="r")).result(DEADLINE).took_effect
+    pipeline.runner.stop(DEADLINE)
+
+
+def test_who_withdraws_is_told_that_nothing_comes(pipeline: Pipeline) -> None:
+    pipeline.loaders.keep = True
+    asked = pipeline.callers.ask("r", location="http://x/1")
+    pipeline.callers.withdraw(asked)
+    assert isinstance(asked.result.result(DEADLINE), Released)
+
+
+def test_the_end_leaves_nobody_waiting(pipeline: Pipeline) -> None:
+    pipeline.loaders.keep = True
+    pipeline.runner.start()
+    asked, told = pipeline.callers.ask("r"), pipeline.callers.work_on(make_claim(1, request="r"))
+    assert pipeline.runner.stop(DEADLINE)
+    assert isinstance(asked.result.result(DEADLINE), Released)
+    assert isinstance(told.result(DEADLINE).outcome, Released)
+    with pytest.raises(NotServingError, match="stopping"):
+        pipeline.callers.ask("r")
+
+
+def test_the_end_leaves_nobody_waiting_though_the_database_is_away(pipeline: Pipeline) -> None:
+    pipeline.writer.errors = [DatabaseUnavailableError("away")] * 10_000
+    pipeline.runner.start()
+    told = pipeline.callers.work_on(make_claim(1, request="r"))
+    pipeline.heard.wait(lambda events: any(isinstance(e, Hindered) and e.stage == "store" for e in events))
+    pipeline.runner.stop(0.2)
+    assert not told.result(DEADLINE).took_effect
+
+
+def test_nothing_is_taken_while_no_loader_starts(pipeline: Pipeline) -> None:
+    pipeline.loaders.places = 0
+    with pytest.raises(NotServingError, match="no loader"):
+        pipeline.callers.ask("r")
+    with pytest.raises(NotServingError, match="no loader"):
+        pipeline.callers.work_on(make_claim(1, request="r"))
+
+
+def test_renewing_and_writing_take_turns() -> None:
+    """Each passes over the rows that the other has locked, and an outcome passed over would be lost."""
+    inflight, writing, waiting, done = Inflight(5), Event(), Event(), Event()
+    renewed: list[bool] = []
+    lock = inflight.settling
+
+    class Watched:
+        def __enter__(self) -> None:
+            if not lock.acquire(blocking=False):
+                waiting.set()
+                lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    inflight.settling = Watched()  # type: ignore[assignment]
+
+    class SlowWriter(FakeWriter):
+        def write(self, outcomes: Sequence[Outcome]) -> FakeWritten:
+            writing.set()
+            done.wait(DEADLINE)
+            return super().write(outcomes)
+
+    class SeenLeases(Leases):
+        def renew(self, claims: Sequence[Claim]) -> int:
+            renewed.append(done.is_set())
+            return super().renew(claims)
+
+    results: Channel[Result] = Channel()
+    results.put(Embedded(claim=make_claim(1), vector=np.ones(2, np.float32)))
+    results.close()
+    store = StoreStage(
+        SlowWriter(), inflight, results, RetryPolicy(), lambda: None, lambda *_: None, clock=SystemClock(), emit=Heard()
+    )
+    heartbeat = Heartbeat(SeenLeases(), inflight, lease_seconds=0.01, emit=Heard())
+    threads = [Thread(target=store.run), Thread(target=heartbeat.run)]
+    threads[0].start()
+    assert writing.wait(DEADLINE)
+    threads[1].start()
+    assert waiting.wait(DEADLINE)
+    assert renewed == []
+    heartbeat.stop()
+    done.set()
+    threads[0].join(DEADLINE)
+    threads[1].join(DEADLINE)
+    assert renewed == [True]
+
+
+def test_a_stop_that_is_hurried_releases_at_once_what_the_loaders_have(pipeline: Pipeline) -> None:
+    pipeline.loaders.keep = True
+    pipeline.queue.due = [make_claim(n) for n in range(3)]
+    pipeline.runner.start()
+    pipeline.heard.wait(lambda events: any(isinstance(e, Worked) and e.items == 3 for e in events))
+    pipeline.runner.hurry()
+    began = monotonic()
+    assert pipeline.runner.stop(600.0)
+    assert monotonic() - began < 60.0
+    assert [type(outcome) for outcome in pipeline.writer.written] == [Released] * 3
+
+
+def test_a_stop_that_is_hurried_ends_though_the_database_is_away(pipeline: Pipeline) -> None:
+    pipeline.writer.errors = [DatabaseUnavailableError("away")] * 10_000
+    pipeline.queue.due = [make_claim(1)]
+    pipeline.runner.start()
+    pipeline.heard.wait(lambda events: any(isinstance(e, Hindered) and e.stage == "store" for e in events))
+    pipeline.runner.hurry()
+    began = monotonic()
+    assert not pipeline.runner.stop(600.0)
+    assert monotonic() - began < 60.0

@@ -1,0 +1,80 @@
+"""A picture to a vector, for whoever waits: through the line, the loaders and the batches."""
+
+import asyncio
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+
+from daemon.api.patience import unless_gone
+from daemon.api.problems import CallerGoneError, Problem, refused
+from daemon.api.services import House
+from daemon.errors import NotServingError, Reason
+from daemon.records import Embedded, Failure, Result, Vectors
+
+FILE_FIELD = "file"
+WEB = ("http://", "https://")
+
+
+def request_id(request: Request) -> str:
+    """The request's number, as in its answer's X-Request-ID and in the log."""
+    return str(request.state.request)
+
+
+async def embed_url(house: House, request: Request, url: str) -> Vectors:
+    """The vector of what lies at a URL. Raises `Problem` with the reason for none."""
+    require_web(url)
+    await unless_gone(request, house.line.enter())
+    return await _embed(house, request, location=url.strip())
+
+
+async def embed_upload(house: House, request: Request) -> tuple[Vectors, str | None]:
+    """The vector of the uploaded file, and the id that came with it. The body is read when it is its turn only."""
+    await house.line.enter()
+    try:
+        async with request.form(max_files=1, max_fields=8) as form:
+            data, image_id = await _file(form), form.get("image_id")
+    except BaseException:
+        house.line.leave()
+        raise
+    return await _embed(house, request, data=data), image_id if isinstance(image_id, str) else None
+
+
+def require_web(url: str) -> None:
+    """Callers may have fetched what is on the web. Files and stores are for the table's locations alone."""
+    if not url.strip().lower().startswith(WEB):
+        raise refused(Reason.UNSUPPORTED_SCHEME)
+
+
+async def _embed(house: House, request: Request, *, location: str = "", data: bytes | None = None) -> Vectors:
+    """For who has a place in the line; gives it up when the pipeline is done with the picture."""
+    try:
+        callers = house.services.callers
+        asked = callers.ask(request_id(request), location=location, data=data)
+    except BaseException:
+        house.line.leave()
+        raise
+    asked.result.add_done_callback(lambda _: house.line.leave())
+    try:
+        result = await unless_gone(request, asyncio.shield(asyncio.wrap_future(asked.result)))
+    except (CallerGoneError, asyncio.CancelledError):
+        callers.withdraw(asked)
+        raise
+    return _vector(result)
+
+
+async def _file(form: FormData) -> bytes:
+    upload = form.get(FILE_FIELD)
+    if not isinstance(upload, UploadFile):
+        message = f"a multipart form with the picture in its field {FILE_FIELD!r} is needed"
+        raise Problem(422, "invalid_request", message)
+    return await upload.read()
+
+
+def _vector(result: Result) -> Vectors:
+    match result:
+        case Embedded():
+            return result.vector
+        case Failure():
+            raise refused(result.reason, result.retry_after)
+        case _:
+            raise NotServingError("the daemon is stopping")

@@ -1,0 +1,66 @@
+"""Who may ask the pipeline at a time, and how many may wait for that: what bounds the memory of many requests."""
+
+import asyncio
+from collections import deque
+
+from daemon.api.problems import Problem
+
+RETRY_SECONDS = 1
+
+
+class Line:
+    """`places` at a time, first come first served; `waiting` more may stand in line, the next one is sent away.
+
+    For one event loop; `leave` may be called from any thread once somebody has entered.
+    """
+
+    def __init__(self, *, places: int, waiting: int) -> None:
+        self.places = places
+        self.most_waiting = waiting
+        self._free = places
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiters)
+
+    @property
+    def taken(self) -> int:
+        return self.places - self._free
+
+    async def enter(self) -> None:
+        """Waits for a place. Raises `Problem` (429) when too many wait already."""
+        self._loop = asyncio.get_running_loop()
+        if self._free:
+            self._free -= 1
+            return
+        if len(self._waiters) >= self.most_waiting:
+            message = f"{self.most_waiting} requests wait already (http.max_waiting)"
+            raise Problem(429, "too_busy", message, retry_after=RETRY_SECONDS)
+        await self._wait()
+
+    def leave(self) -> None:
+        """Gives the place up."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._pass_on)
+
+    async def _wait(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()  # It was this one's turn just now.
+            else:
+                self._waiters.remove(turn)
+            raise
+
+    def _pass_on(self) -> None:
+        while self._waiters:
+            turn = self._waiters.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1

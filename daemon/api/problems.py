@@ -1,0 +1,121 @@
+"""What callers are told when something is wrong: JSON with a stable `reason`, and no secret of the house."""
+
+from collections.abc import Mapping
+
+import structlog
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from daemon.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    FailureClass,
+    NotFoundError,
+    NotServingError,
+    Reason,
+    VectordError,
+)
+
+RETRY_SECONDS = 5
+"""What Retry-After says where nobody knows better."""
+
+STATUSES: Mapping[FailureClass, int] = {
+    FailureClass.PERMANENT: 422,
+    FailureClass.CRASH: 422,
+    # Whoever serves the picture failed, not this daemon, so it is no 5xx.
+    FailureClass.TRANSIENT: 424,
+    FailureClass.SYSTEM: 503,
+}
+"""The status for a picture that came to no vector, by its reason's class."""
+
+OF_OTHERS = frozenset({Reason.HOST_UNAVAILABLE})
+"""Of class system, since no image is to blame, but not this daemon's fault either."""
+
+SAYINGS: Mapping[int, str] = {404: "no_such_path", 405: "method_not_allowed"}
+_log = structlog.get_logger("vectord.http")
+
+
+class Problem(HTTPException):
+    """An answer other than the one that was hoped for. FastAPI lets no other exception out of the reading of a body."""
+
+    def __init__(self, status: int, reason: str, message: str, *, retry_after: int | None = None, **facts: str) -> None:
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        super().__init__(status, message, headers)
+        self.body: dict[str, object] = {"reason": reason, "message": message, **facts}
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.body, self.status_code, headers=self.headers)
+
+
+class CallerGoneError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def refused(reason: Reason, retry_after: float | None = None) -> Problem:
+    """For a picture that came to no vector. Never the failure's detail: it may quote what was fetched, or addresses."""
+    status = 424 if reason in OF_OTHERS else STATUSES[reason.failure_class]
+    later = status != 422
+    wait = None if not later else max(1, round(retry_after or RETRY_SECONDS))
+    return Problem(status, reason.label, reason.explanation, retry_after=wait)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Every error that leaves a route becomes one of ours."""
+    app.exception_handler(Problem)(_problem)
+    app.exception_handler(VectordError)(_fault)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(StarletteHTTPException)(_http)
+    app.exception_handler(CallerGoneError)(_gone)
+    app.exception_handler(Exception)(_defect)
+
+
+async def _problem(_: Request, error: Exception) -> JSONResponse:
+    return error.response() if isinstance(error, Problem) else _unknown()
+
+
+async def _fault(_: Request, error: Exception) -> JSONResponse:
+    """The daemon's own troubles. What they say is for its log: it names hosts, roles and files."""
+    match error:
+        case NotFoundError():
+            return Problem(404, "not_found", str(error)).response()
+        case NotServingError():
+            return Problem(503, "not_serving", str(error), retry_after=RETRY_SECONDS).response()
+        case DatabaseUnavailableError():
+            _log.warning("http.database", error=str(error))
+            problem = Problem(503, "database_unavailable", "PostgreSQL is away", retry_after=RETRY_SECONDS)
+        case DatabaseError():
+            _log.error("http.database", error=str(error))
+            problem = Problem(503, "database_failed", "PostgreSQL refused; the daemon's log says why")
+        case _:
+            _log.error("http.failed", error=str(error))
+            problem = Problem(503, "not_serving", "the daemon's log says why")
+    return problem.response()
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    details = error.errors() if isinstance(error, RequestValidationError) else []
+    # Not the input: it may be large, or a secret in the wrong place.
+    where = [{"where": ".".join(map(str, detail["loc"])), "message": detail["msg"]} for detail in details]
+    message = "; ".join(f"{one['where']}: {one['message']}" for one in where)
+    return JSONResponse({"reason": "invalid_request", "message": message, "errors": where}, 422)
+
+
+async def _http(_: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, StarletteHTTPException) else 500
+    body = {"reason": SAYINGS.get(status, "invalid_request"), "message": str(getattr(error, "detail", ""))}
+    return JSONResponse(body, status, headers=getattr(error, "headers", None))
+
+
+async def _gone(_: Request, _error: Exception) -> JSONResponse:
+    return JSONResponse({"reason": "caller_gone"}, 499)
+
+
+async def _defect(_: Request, error: Exception) -> JSONResponse:
+    _log.error("http.defect", exc_info=error)
+    return _unknown()
+
+
+def _unknown() -> JSONResponse:
+    return JSONResponse({"reason": "internal_error", "message": "the daemon's log says more"}, 500)

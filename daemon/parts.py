@@ -1,0 +1,217 @@
+"""The daemon's parts, each made from the settings. `assembly` puts them together."""
+
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from daemon import options
+from daemon.api.access import Token, allowed_hosts
+from daemon.api.app import Access, Probes, create_app, create_probe_app, routes_of
+from daemon.api.line import Line
+from daemon.api.server import HttpServer
+from daemon.api.services import House, Services
+from daemon.clock import SystemClock
+from daemon.config import Settings
+from daemon.db import schema
+from daemon.db.jobs import JobQueue
+from daemon.db.outcomes import OutcomeWriter
+from daemon.db.pool import Pool
+from daemon.db.reports import Reports
+from daemon.db.retry import Retries
+from daemon.db.runs import Runs
+from daemon.db.similar import Similar
+from daemon.db.sweep import SweepWindow
+from daemon.db.walk import Swept
+from daemon.db.wants import Wants
+from daemon.engine import Engine
+from daemon.events import Event
+from daemon.loader.events import Event as LoaderEvent
+from daemon.loader.pool import LoaderPool
+from daemon.pipeline.batch import Batcher
+from daemon.pipeline.callers import Answers, Callers
+from daemon.pipeline.channel import Channel
+from daemon.pipeline.claim import ClaimStage
+from daemon.pipeline.embed import EmbedStage
+from daemon.pipeline.heartbeat import Heartbeat
+from daemon.pipeline.inflight import Inflight
+from daemon.pipeline.load import LoadStage
+from daemon.pipeline.runner import Runner, Stages
+from daemon.pipeline.store import StoreStage
+from daemon.records import Loaded, Result
+from daemon.reprocess import Standing
+from daemon.service.presence import Presence
+from daemon.telemetry.logs import tell_hearing
+from daemon.wake.listener import Listener
+from daemon.wake.sweep import Sweeper
+
+API_CONNECTIONS = 2
+"""Of the API's own, so that callers never keep the pipeline from the database."""
+
+Emit = Callable[[Event | LoaderEvent], None]
+OnFailure = Callable[[BaseException], None]
+Expect = Callable[[Iterable[tuple[str, str]]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What the moving parts stand on. `worker` is this daemon's name in the table of them."""
+
+    settings: Settings
+    dsn: str
+    pool: Pool
+    layout: schema.Layout
+    engine: Engine
+    emit: Emit
+    on_failure: OnFailure
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """From claim to store, and those of its parts that are asked or told something while it runs."""
+
+    runner: Runner
+    stages: Stages
+    loaders: LoaderPool
+    batcher: Batcher[Loaded]
+
+
+def pool(settings: Settings, dsn: str) -> Pool:
+    """The pipeline's connections."""
+    return Pool(dsn, size=settings.database.pool_size)
+
+
+def worker_name() -> str:
+    """This daemon's, unlike that of any other, also of one in its place before it."""
+    return f"{platform.node()}:{uuid4().hex[:8]}"
+
+
+def queue(site: Site, signature: str) -> JobQueue:
+    """Where jobs come from."""
+    given = site.settings.queue
+    return JobQueue(
+        site.pool,
+        options.names(site.settings),
+        worker=site.worker,
+        lease_seconds=given.lease_seconds,
+        max_attempts=given.max_attempts,
+        poll_seconds=given.poll_seconds,
+        stored_bytes=site.layout.stored_bytes,
+        signature=signature,
+    )
+
+
+def writer(site: Site, signature: str) -> OutcomeWriter:
+    """Where outcomes go."""
+    return OutcomeWriter(
+        site.pool,
+        options.names(site.settings),
+        vector_column=site.layout.vector_column,
+        signature=signature,
+        may_lock=site.layout.may_lock,
+    )
+
+
+def pipeline(site: Site, jobs: JobQueue, outcomes: OutcomeWriter) -> Pipeline:
+    """From claim to store."""
+    settings, emit, clock = site.settings, site.emit, SystemClock()
+    loading = options.loader_options(settings)
+    inflight = Inflight(loading.slots)
+    loaded: Channel[Loaded] = Channel()
+    results: Channel[Result] = Channel()
+    answers = Answers(results, emit)
+    deliver = LoadStage(loaded, answers).deliver
+    loaders = LoaderPool(options=loading, deliver=deliver, read_stored=jobs.read_stored, emit=emit, clock=clock)
+    claim = ClaimStage(jobs, inflight, loaders, poll_seconds=settings.queue.poll_seconds, clock=clock, emit=emit)
+    batcher: Batcher[Loaded] = Batcher(
+        limit=site.engine.describe().batch_limit, wait_seconds=settings.engine.batch_wait_ms / 1000
+    )
+    retry = options.retry_policy(settings)
+    stages = Stages(
+        claim=claim,
+        loaders=loaders,
+        embed=EmbedStage(site.engine, batcher, loaded, answers, loaders.release, clock=clock, emit=emit),
+        store=StoreStage(outcomes, inflight, results, retry, claim.room_changed, answers.tell, clock=clock, emit=emit),
+        heartbeat=Heartbeat(jobs, inflight, lease_seconds=settings.queue.lease_seconds, emit=emit),
+        inflight=inflight,
+        loaded=loaded,
+        results=results,
+        callers=Callers(loaders, inflight, answers),
+    )
+    runner = Runner(stages, clock=clock, on_failure=site.on_failure)
+    return Pipeline(runner=runner, stages=stages, loaders=loaders, batcher=batcher)
+
+
+def sweeper(site: Site, presence: Presence, claim: ClaimStage) -> Sweeper:
+    """The sweep, which also feeds the runs that somebody asked for."""
+    names, swept_by = options.names(site.settings), options.sweep_options(site.settings)
+    window, runs = SweepWindow(site.pool, names, swept_by), Runs(site.pool, names, swept_by)
+
+    def tick() -> Swept:
+        swept = window.step(presence.signature)
+        if presence.hear(swept.standing, swept.present):
+            made.soon()
+        if swept.leader and swept.standing is Standing.PRESENT:
+            fed = runs.step(presence.signature)
+            swept = replace(swept, queued=swept.queued + fed.queued, run_open=fed.open, run_more=fed.more)
+        if swept.queued:
+            claim.wake()
+        return swept
+
+    interval = site.settings.sweep.interval_seconds
+    made = Sweeper(tick, interval_seconds=interval, emit=site.emit, on_failure=site.on_failure)
+    return made
+
+
+def listener(site: Site, claim: ClaimStage, sweep: Sweeper) -> Listener:
+    """LISTEN, on a connection of its own."""
+    dsn = site.settings.database.listen_dsn.get_secret_value() or site.dsn
+    channel = options.names(site.settings).channel
+    return Listener(
+        dsn, channel, claim.wake, sweep=sweep.soon, changed=lambda state: tell_hearing(state.hearing, state.error)
+    )
+
+
+def house(settings: Settings) -> House:
+    """What the API has before the daemon is up: the line of those who wait."""
+    places = options.loader_options(settings).urgent_slots
+    return House(Line(places=places, waiting=settings.http.max_waiting))
+
+
+def servers(
+    settings: Settings, probes: Probes, opened: House, emit: Emit, token: Token, expect: Expect
+) -> list[HttpServer]:
+    """The API's server, and one for health and metrics where they have a port of their own. Not started yet.
+
+    `expect` hears of the routes that there are.
+    """
+    http = settings.http
+    access = Access(
+        token=token,
+        hosts=allowed_hosts(http.host, http.allow_hosts),
+        origins=http.cors_origins,
+        max_upload=settings.fetch.max_bytes,
+    )
+    app = create_app(probes, opened, access, emit=emit)
+    expect(routes_of(app))
+    made = [HttpServer(app, host=http.host, port=http.port)]
+    if http.metrics_port:
+        made.append(HttpServer(create_probe_app(probes), host=http.host, port=http.metrics_port))
+    return made
+
+
+def services(site: Site, own: Pool, callers: Callers, jobs: JobQueue, presence: Presence) -> Services:
+    """What the API's routes use, over connections of their own."""
+    settings, names = site.settings, options.names(site.settings)
+    want = options.want_options(settings, worker=site.worker, stored_bytes=site.layout.stored_bytes)
+    return Services(
+        callers=callers,
+        wants=Wants(own, names, lambda: presence.signature, want, release=jobs.release),
+        runs=Runs(own, names, options.sweep_options(settings)),
+        similar=Similar(own, names),
+        reports=Reports(own, names),
+        retries=Retries(own, names, notify=settings.queue.notify),
+        signature=lambda: presence.signature,
+        dimension=site.engine.describe().dimension,
+    )

@@ -1,0 +1,371 @@
+"""The REST API of a whole running daemon: real pictures, real PostgreSQL, real sockets."""
+
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+
+from daemon import wiring
+from daemon.wiring import Daemon
+from tests.loading import SHARED
+from tests.pictures import Web, picture, serving
+from tests.whole import Tables, settings
+
+TIMEOUT = 60
+BIG = 2**62 + 1
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serving() as web:
+        yield web
+
+
+@pytest.fixture
+def tables(empty_database: str) -> Tables:
+    return Tables(empty_database)
+
+
+@pytest.fixture
+def daemon(empty_database: str, compiled: Path) -> Iterator[Daemon]:
+    with wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def idle(empty_database: str, compiled: Path) -> Iterator[Daemon]:
+    """A daemon that takes no image up by itself: no trigger tells, and the sweep looks every hour."""
+    given = settings(empty_database, compiled, queue={"trigger": False}, sweep={"interval_seconds": 3600.0})
+    with wiring.open_daemon(given, allow_untrained=True) as daemon:
+        yield daemon
+
+
+def post(daemon: Daemon, path: str, **what: Any) -> requests.Response:
+    return requests.post(daemon.address + path, timeout=TIMEOUT, **what)
+
+
+def get(daemon: Daemon, path: str) -> requests.Response:
+    return requests.get(daemon.address + path, timeout=TIMEOUT)
+
+
+def vector_of(answer: requests.Response) -> np.ndarray:
+    assert answer.status_code == 200, answer.text
+    return np.array(answer.json()["feature_vector"], np.float32)
+
+
+def test_a_url_and_an_upload_come_to_the_vector_that_the_table_gets(daemon: Daemon, web: Web, tables: Tables) -> None:
+    url = web.add("/1.jpg", picture(1))
+    by_url = post(daemon, f"/extract/url?image_url={url}&image_id={BIG}")
+    by_upload = post(daemon, "/extract/upload", files={"file": ("1.jpg", picture(1), "image/jpeg")})
+    assert by_url.json()["image_id"] == str(BIG)
+    assert by_url.json()["dimension"] == 1280
+    assert by_url.json()["model_version"] == daemon.signature
+    assert tables.vectors() == {}
+    tables.insert({1: url})
+    tables.wait(tables.vectors, "the vector of the table")
+    stored = np.array(json.loads(tables.vectors()[1]), np.float32)
+    for answer in (by_url, by_upload):
+        assert np.abs(vector_of(answer) - stored).max() < 1e-6
+    assert np.linalg.norm(stored) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_what_has_no_vector_says_why_and_no_more(daemon: Daemon, web: Web) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}/secret-path"
+    secret = b"<html>secret content</html>" * 10
+    cases = {
+        web.base + "/none.jpg": (422, "not_found"),
+        web.add("/page", secret): (422, "not_an_image"),
+        "http://10.1.2.3/x.jpg": (422, "blocked_address"),
+        "http://169.254.169.254/latest/meta-data": (422, "blocked_address"),
+        "file:///etc/passwd": (422, "unsupported_scheme"),
+        "/etc/passwd": (422, "unsupported_scheme"),
+        "s3://bucket/key": (422, "unsupported_scheme"),
+        nobody: (424, "connection_refused"),
+    }
+    for url, (status, reason) in cases.items():
+        answer = post(daemon, "/extract/url", params={"image_url": url})
+        assert (answer.status_code, answer.json()["reason"]) == (status, reason), url
+        assert set(answer.json()) == {"reason", "message"}
+        assert ("Retry-After" in answer.headers) is (status == 424)
+        for leak in ("secret", "127.0.0.1", "10.1.2.3", "169.254"):
+            assert leak not in answer.text
+    upload = post(daemon, "/extract/upload", files={"file": secret})
+    assert (upload.status_code, upload.json()["reason"]) == (422, "not_an_image")
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ({"data": {"file": "text"}}, "file"),
+        ({"data": b"x", "headers": {"Content-Type": "application/json"}}, "file"),
+        ({"data": b"--x\r\nbroken", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, ""),
+        ({"data": b"x", "headers": {"Content-Type": "multipart/form-data"}}, ""),
+        ({}, "file"),
+    ],
+)
+def test_a_form_without_a_file_is_refused(daemon: Daemon, body: dict[str, Any], where: str) -> None:
+    answer = post(daemon, "/extract/upload", **body)
+    assert answer.status_code in (400, 422)
+    assert answer.json()["reason"] == "invalid_request"
+    assert where in answer.json()["message"]
+
+
+def test_a_body_that_is_too_large_is_cut_off_while_it_comes(empty_database: str, compiled: Path) -> None:
+    small = settings(
+        empty_database,
+        compiled,
+        fetch={"max_bytes": 100_000, "allow_networks": ["127.0.0.0/8"], "allow_ports": [0]},
+    )
+
+    def endless() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+        while True:
+            yield bytes(65536)
+
+    with wiring.open_daemon(small, allow_untrained=True) as daemon:
+        declared = post(daemon, "/extract/upload", files={"file": bytes(300_000)})
+        assert (declared.status_code, declared.json()["reason"]) == (413, "too_large")
+        # Whoever goes on sending may see the connection end before it reads the answer.
+        try:
+            answer = post(
+                daemon,
+                "/extract/upload",
+                data=endless(),
+                headers={"Content-Type": "multipart/form-data; boundary=x"},
+            )
+            assert answer.status_code == 413
+        except requests.ConnectionError:
+            pass
+        many = post(daemon, "/process/batch", data=b"[" + b"1," * 2**20, headers={"Content-Type": "application/json"})
+        assert (many.status_code, many.json()["reason"]) == (413, "too_large")
+        assert post(daemon, "/extract/upload", files={"file": picture(1)}).status_code == 200
+
+
+def test_an_image_gets_its_vector_at_once(idle: Daemon, web: Web, tables: Tables) -> None:
+    tables.insert({BIG: web.add("/1.jpg", picture(1))})
+    answer = post(idle, "/process/image", json={"image_id": str(BIG)})
+    done = {"success": True, "image_id": str(BIG), "dimension": 1280, "message": "done", "reason": None}
+    assert (answer.status_code, answer.json()) == (200, done)
+    assert set(tables.vectors()) == {BIG}
+    assert tables.jobs() == {}
+    again = post(idle, "/process/image", json={"image_id": BIG})
+    assert again.json() == done | {"message": "it has a vector already"}
+    assert web.asked == {"/1.jpg": 1}
+
+
+def test_the_replaced_services_calls_work_word_for_word(daemon: Daemon, web: Web, tables: Tables) -> None:
+    url = web.add("/1.jpg", picture(1))
+    tables.insert({123456: url, 7: url + "?7"})
+    assert post(daemon, "/process/image", json={"image_id": "123456", "image_url": url}).json()["success"]
+    batch = post(daemon, "/process/batch", json=["123456", 7]).json()
+    assert {key: batch[key] for key in ("total", "success", "failed", "failed_ids")} == {
+        "total": 2,
+        "success": 2,
+        "failed": 0,
+        "failed_ids": [],
+    }
+    body = {"limit": 100, "skip_processed": True, "force_reprocess": False}
+    run = post(daemon, "/process/all", json=body)
+    assert run.status_code == 202
+    assert {"total", "processed", "success", "failed", "skipped", "failed_ids", "message"} <= set(run.json())
+    vector = post(daemon, f"/extract/url?image_url={url}").json()
+    assert {"image_id", "feature_vector", "dimension", "model_version"} == set(vector)
+
+
+def test_another_url_may_be_given_for_an_image(idle: Daemon, web: Web, tables: Tables) -> None:
+    tables.insert({1: web.base + "/gone.jpg"})
+    failed = post(idle, "/process/image", json={"image_id": "1"}).json()
+    assert (failed["success"], failed["reason"]) == (False, "not_found")
+    assert tables.jobs()[1] == ("dead", "not_found", 1)
+    other = web.add("/other.jpg", picture(2))
+    assert post(idle, "/process/image", json={"image_id": "1", "image_url": other}).json()["success"]
+    assert set(tables.vectors()) == {1}
+    assert tables.jobs() == {}
+    assert tables.execute("SELECT url FROM ecai.tb_image") == [(web.base + "/gone.jpg",)]
+    refused = post(idle, "/process/image", json={"image_id": "2", "image_url": "file:///etc/passwd"})
+    assert (refused.status_code, refused.json()["reason"]) == (422, "unsupported_scheme")
+
+
+@pytest.mark.parametrize("image_id", ["404", "not a number", str(2**80), "-1", "1.5", "' OR 1=1"])
+def test_an_image_that_is_not_there_is_404(idle: Daemon, image_id: str) -> None:
+    for answer in (
+        post(idle, "/process/image", json={"image_id": image_id}),
+        post(idle, "/process/batch", json=[image_id]),
+        get(idle, f"/images/{image_id}"),
+        get(idle, f"/similar/{image_id}"),
+        post(idle, "/retry", json={"image_id": image_id}),
+    ):
+        assert answer.status_code == 404, answer.text
+        assert answer.json()["reason"] in {"no_such_image", "not_found", "no_such_job"}
+
+
+def test_a_batch_tells_each_and_works_on_each_once(idle: Daemon, web: Web, tables: Tables) -> None:
+    images = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 6)} | {6: web.base + "/gone.jpg"}
+    tables.insert(images)
+    ids = [*map(str, images), 1, "1", "6", "999"]
+    answer = post(idle, "/process/batch", json=ids)
+    assert answer.json() == {
+        "total": 10,
+        "success": 7,
+        "failed": 3,
+        "failed_ids": ["6", "6", "999"],
+        "reasons": {"6": "not_found", "999": "no_such_image"},
+    }
+    assert set(tables.vectors()) == {1, 2, 3, 4, 5}
+    assert max(web.asked.values()) == 1
+    assert post(idle, "/process/batch", json=[]).json()["total"] == 0
+
+
+def test_two_who_want_the_same_image_get_one_vector(idle: Daemon, web: Web, tables: Tables) -> None:
+    tables.insert({1: web.add("/1.jpg", picture(1))})
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: post(idle, "/process/image", json={"image_id": 1}).json(), range(8)))
+    assert all(answer["success"] for answer in answers)
+    assert web.asked == {"/1.jpg": 1}
+
+
+def test_an_image_in_the_queue_is_not_worked_on_twice(daemon: Daemon, web: Web, tables: Tables) -> None:
+    images = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 41)}
+    tables.insert(images)
+    assert post(daemon, "/process/batch", json=list(images)).json()["success"] == 40
+    assert set(web.asked.values()) == {1}
+
+
+def test_what_is_known_of_images_failures_and_another_chance(daemon: Daemon, web: Web, tables: Tables) -> None:
+    tables.insert({1: web.add("/1.jpg", picture(1)), 2: web.base + "/gone.jpg"})
+    tables.wait(lambda: 1 in tables.vectors() and tables.jobs().get(2, ("",))[0] == "dead", "one of each")
+    one = get(daemon, "/images/1").json()
+    assert one["verdict"] == "done: it has its vector"
+    assert one["vector"] == one["vector"] | {"model_version": daemon.signature, "present": True}
+    two = get(daemon, "/images/2").json()
+    assert (two["image_id"], two["job"]["state"], two["job"]["reason"]) == ("2", "dead", "not_found")
+    failures = get(daemon, "/failures?reason=not_found").json()
+    assert failures["counts"] == {"not_found": 1}
+    assert [one["image_id"] for one in failures["failures"]] == ["2"]
+    assert get(daemon, "/failures?reason=truncated").json()["failures"] == []
+    assert get(daemon, "/failures?reason=nonsense").status_code == 422
+    web.add("/gone.jpg", picture(2))
+    assert post(daemon, "/retry", json={"image_id": 2}).json() == {"retried": 1}
+    tables.wait(lambda: 2 in tables.vectors(), "the second vector")
+    assert post(daemon, "/retry", json={"all": True}).json() == {"retried": 0}
+    assert post(daemon, "/retry", json={"reason": "not_found"}).json() == {"retried": 0}
+    assert post(daemon, "/retry", json={}).status_code == 422
+    assert post(daemon, "/retry", json={"all": True, "image_id": 1}).status_code == 422
+
+
+def test_the_nearest_images_are_found_by_id_upload_and_url(daemon: Daemon, web: Web, tables: Tables) -> None:
+    tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 9)})
+    tables.wait(lambda: len(tables.vectors()) == 8, "the vectors")
+    for answer in (
+        post(daemon, "/similar?k=3", files={"file": picture(5)}),
+        post(daemon, "/similar", params={"k": 3, "image_url": web.base + "/5.jpg"}),
+    ):
+        found = answer.json()["neighbours"]
+        assert len(found) == 3
+        assert found[0]["image_id"] == "5"
+        assert found[0]["similarity"] == pytest.approx(1.0, abs=1e-5)
+        assert found[0]["model_version"] == daemon.signature
+    by_id = get(daemon, "/similar/5?k=2").json()["neighbours"]
+    assert [one["image_id"] for one in by_id] == [one["image_id"] for one in found[1:]]
+
+
+def test_a_run_over_all_images_counts_what_came_of_them(idle: Daemon, web: Web, tables: Tables) -> None:
+    images = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 21)} | {30: web.base + "/gone.jpg"}
+    tables.insert(images)
+    first = post(idle, "/process/all", json={"limit": 5, "wait": True})
+    assert first.status_code == 200
+    assert first.json() == first.json() | {"done": True, "total": 5, "success": 5, "failed": 0, "skipped": 0}
+    assert set(tables.vectors()) >= {1, 2, 3, 4, 5}
+    # The sweep, which feeds the run, does its own work besides.
+    tables.wait(lambda: len(tables.vectors()) == 20 and tables.jobs()[30][0] == "dead", "the rest")
+    second = post(idle, "/process/all", json={"wait": True}).json()
+    assert second == second | {"total": 1, "processed": 1, "success": 0, "failed": 1, "failed_ids": ["30"]}
+    every = post(idle, "/process/all", json={"skip_processed": False, "wait": True}).json()
+    assert every == every | {"total": 21, "success": 0, "failed": 1, "skipped": 20}
+    assert web.asked["/1.jpg"] == 1
+    forced = post(idle, "/process/all", json={"force_reprocess": True, "limit": 3, "wait": True}).json()
+    assert forced == forced | {"total": 3, "success": 3}
+    assert [web.asked[f"/{n}.jpg"] for n in range(1, 5)] == [2, 2, 2, 1]
+    assert get(idle, f"/runs/{forced['run_id']}").json() == forced
+    assert get(idle, "/runs/00000000-0000-0000-0000-000000000000").status_code == 404
+    assert get(idle, "/runs/x").status_code == 422
+
+
+def test_uploads_of_odd_files_are_answered_with_a_documented_reason(daemon: Daemon) -> None:
+    folder = SHARED / "odd"
+    if not folder.is_dir():
+        pytest.skip(f"there is no {folder}")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())[::8]
+    documented = (Path(__file__).parents[2] / "docs" / "reasons.md").read_text()
+
+    def upload(path: Path) -> tuple[int, str]:
+        answer = post(daemon, "/extract/upload", files={"file": (path.name[:100], path.read_bytes())})
+        return answer.status_code, answer.json().get("reason", "")
+
+    with ThreadPoolExecutor(8) as threads:
+        for path, (status, reason) in zip(files, threads.map(upload, files), strict=True):
+            assert status == 200 or (400 <= status < 500 and f"`{reason}`" in documented), (path, status, reason)
+
+
+def test_a_caller_who_leaves_leaves_nothing_behind(daemon: Daemon, web: Web) -> None:
+    """Many who hang up at once: the places that they had are free for the next."""
+    for _ in range(3):
+        callers = [socket.create_connection(("127.0.0.1", int(daemon.address.rpartition(":")[2]))) for _ in range(80)]
+        for caller in callers:
+            caller.sendall(b"POST /extract/url?image_url=http://192.0.2.1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for caller in callers:
+            caller.close()
+    assert post(daemon, "/extract/upload", files={"file": picture(1)}).status_code == 200
+
+
+def test_a_daemon_that_starts_says_so(empty_database: str, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+    warm = wiring.open_engine  # type: ignore[attr-defined] # a fault in the middle of a start cannot be had otherwise
+
+    def ask_meanwhile(*given: Any) -> Any:
+        address = f"http://127.0.0.1:{port}"
+        for path in ("/ready", "/images/1"):
+            answer = requests.get(address + path, timeout=TIMEOUT)
+            asked.append((answer.status_code, answer.json().get("reason", answer.json().get("status"))))
+        return warm(*given)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(wiring, "open_engine", ask_meanwhile)
+    with wiring.open_daemon(settings(empty_database, compiled, http={"port": port}), allow_untrained=True):
+        pass
+    assert asked == [(503, "starting: the model is not warm yet"), (503, "not_serving")]
+
+
+def test_the_pipelines_lines_bear_the_requests_number(
+    daemon: Daemon, web: Web, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = requests.post(
+        daemon.address + "/extract/url",
+        params={"image_url": web.base + "/none.jpg"},
+        headers={"X-Request-ID": "from-a-test"},
+        timeout=TIMEOUT,
+    )
+    assert answer.headers["X-Request-ID"] == "from-a-test"
+    lines = [line for line in capsys.readouterr().out.splitlines() if "from-a-test" in line]
+    assert any("picture.refused" in line for line in lines)
+    assert any("http.answered" in line for line in lines)
+
+
+def test_importing_the_api_loads_no_engine_and_no_driver() -> None:
+    import subprocess  # noqa: PLC0415 - for this test alone
+    import sys  # noqa: PLC0415 - as above
+
+    code = "import sys, daemon.api.app; print([m for m in ('tensorflow', 'openvino', 'psycopg2') if m in sys.modules])"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,70 @@
+"""The line before the pipeline: so many at a time, so many who wait, and nobody's place is lost."""
+
+import asyncio
+
+import pytest
+
+from daemon.api.line import Line
+from daemon.api.problems import Problem
+
+
+def test_first_come_first_served_and_the_last_are_sent_away() -> None:
+    async def story() -> None:
+        line, order = Line(places=1, waiting=2), list[int]()
+
+        async def come(number: int) -> None:
+            await line.enter()
+            order.append(number)
+            line.leave()
+
+        await line.enter()
+        waiting = [asyncio.create_task(come(number)) for number in range(2)]
+        await asyncio.sleep(0)
+        assert (line.taken, line.waiting) == (1, 2)
+        with pytest.raises(Problem) as refused:
+            await line.enter()
+        assert (refused.value.status_code, refused.value.headers) == (429, {"Retry-After": "1"})
+        line.leave()
+        await asyncio.gather(*waiting)
+        assert order == [0, 1]
+        assert (line.taken, line.waiting) == (1, 0) or (line.taken, line.waiting) == (0, 0)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("when", ["before its turn", "at its turn"])
+def test_who_gives_up_waiting_takes_no_place_along(when: str) -> None:
+    async def story() -> None:
+        line = Line(places=1, waiting=5)
+        await line.enter()
+        waiter = asyncio.create_task(line.enter())
+        await asyncio.sleep(0)
+        if when == "at its turn":
+            line.leave()
+            # The place has been passed on, and the waiter does not know yet.
+            await asyncio.sleep(0)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        if when == "before its turn":
+            line.leave()
+        async with asyncio.timeout(10):
+            await line.enter()
+        assert (line.taken, line.waiting) == (1, 0)
+
+    asyncio.run(story())
+
+
+def test_a_place_may_be_given_up_from_any_thread_and_after_the_end() -> None:
+    line = Line(places=1, waiting=1)
+
+    async def story() -> None:
+        await line.enter()
+        waiter = asyncio.create_task(line.enter())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(line.leave)
+        async with asyncio.timeout(10):
+            await waiter
+
+    asyncio.run(story())
+    line.leave()

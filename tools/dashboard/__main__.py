@@ -1,0 +1,7 @@
+"""Writes the dashboard to standard output."""
+
+import sys
+
+from tools.dashboard.page import page
+
+sys.stdout.write(page())
