@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+PREFIX ?= /opt/vectord
+DESTDIR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format install uninstall clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,6 +26,12 @@ check: .venv/dev ## Lint, types and layers
 format: .venv/dev ## Lay the code out
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+install: ## Install it for systemd, as root (PREFIX=/opt/vectord DESTDIR= PYTHON=python3)
+	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" PYTHON="$(PYTHON)" systemd/install.sh
+
+uninstall: ## Take that away again; data and configuration stay
+	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" systemd/uninstall.sh
 
 clean: ## Remove what was built
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -83,6 +83,23 @@ def init(
 
 
 @app.command()
+def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Look at all that the daemon stands on, and say what to mend. Exit status 1 when something would stop it."""
+    from daemon.doctor import examination, findings  # noqa: PLC0415 - `--help` must not load it
+    from daemon.doctor import screen as checkup  # noqa: PLC0415 - as above
+
+    logs.configure(level="error", form="console")
+    try:
+        found, status = examination.examine(_settings(config)), None
+    except ConfigurationError as error:
+        found, status = iter(findings.of_mistakes(str(error))), 2
+    told = list(found) if as_json else checkup.show(found, _console())
+    if as_json:
+        _say(to_json({"findings": told}))
+    raise typer.Exit(findings.exit_status(told) if status is None else status)
+
+
+@app.command()
 def status(
     config: ConfigOption = None,
     as_json: JsonOption = False,
