@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.api --weights FILE [--photos FOLDER] [--seconds 20] [--clients 64] [--rounds 3]
 
-The daemon, its loaders, PostgreSQL, the server of the pictures and the clients share the machine. Clients are threads of
-one process that send the same JPEG files of 640×480 in turn, each waiting for its answer before it sends the next.
+The daemon, its loaders, PostgreSQL, the server of the pictures and the clients share the machine. Clients are threads
+of one process that send the same JPEG files of 640×480 in turn, each waiting for its answer before it sends the next.
 "one by one" is `predict_server`, asked by one client. The ways alternate; figures are medians of the rounds.
 """
 
