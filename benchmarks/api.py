@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 
@@ -146,7 +147,7 @@ class Table:
             raise SystemExit("images of the backfill were lost")
         self._execute("DELETE FROM ecai.tb_image")
 
-    def _execute(self, sql: str, values: object = None) -> list[tuple[object, ...]]:
+    def _execute(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with closing(psycopg2.connect(self._dsn)) as session, session, session.cursor() as cursor:
             cursor.execute(sql, values)
             return cursor.fetchall() if cursor.description else []
