@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 
 from daemon.api.access import admission
-from daemon.config import Http
 from daemon.doctor.findings import Finding, ok, problem, warning
 from daemon.errors import ConfigurationError
+from daemon.sections import Http
 
 ANSWER_SECONDS = 3.0
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask a server that listens everywhere

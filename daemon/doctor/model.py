@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from daemon.config import Model
 from daemon.db.findings import Figure
 from daemon.doctor.findings import Finding, ok, problem, warning
 from daemon.engine import WeightsFile
 from daemon.engine.weights import BASE_URL, IMAGENET, UNTRAINED, find_weights, imagenet_name, load_weights
 from daemon.errors import EngineError
 from daemon.reprocess import model_of
+from daemon.sections import Model
 
 BY_HAND = "name a Keras .h5 or .keras file of MobileNetV2 in model.weights"
 

@@ -326,3 +326,17 @@ def test_the_callers_search_path_has_no_say(database: Database) -> None:
         cursor.execute("INSERT INTO vectord.job (image_id) VALUES (77)")
         cursor.execute("INSERT INTO ecai.tb_image (id, url) VALUES (77, 'x')")
     assert jobs(database) == {0: 3, 1: 2, 2**40: 2, 77: 2}
+
+
+def test_a_partitioned_table_of_images(make_database: MakeDatabase) -> None:
+    database = make_database(
+        before="CREATE SCHEMA ecai; "
+        "CREATE TABLE ecai.tb_image (id bigint PRIMARY KEY, url text) PARTITION BY RANGE (id); "
+        "CREATE TABLE ecai.low PARTITION OF ecai.tb_image FOR VALUES FROM (0) TO (10); "
+        "CREATE TABLE ecai.high PARTITION OF ecai.tb_image FOR VALUES FROM (10) TO (20)"
+    )
+    database.insert([1, 2, 11])
+    database.execute("UPDATE ecai.tb_image SET id = 12 WHERE id = 2")
+    database.execute("UPDATE ecai.tb_image SET url = url || '?2' WHERE id = 11")
+    database.execute("DELETE FROM ecai.tb_image WHERE id = 1")
+    assert jobs(database) == {11: 2, 12: 1}

@@ -131,3 +131,10 @@ def test_a_copy_with_changes_keeps_the_rest() -> None:
     assert changed.http.port == 0
     assert changed.queue.schema_name == "mine"
     assert changed.database.dsn.get_secret_value() == "host=a"
+
+
+def test_a_name_that_the_driver_would_misread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECTORD_SOURCE__TABLE", "ecai.100%")
+    monkeypatch.setenv("VECTORD_TARGET__VECTOR_COLUMN", "%s")
+    with pytest.raises(ConfigurationError, match=r"(?s)source.table: .*%.*target.vector_column: .*rename it"):
+        load()

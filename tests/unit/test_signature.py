@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.config import ALPHAS
+from daemon.sections import ALPHAS
 from daemon.signature import LONGEST, Model, dimension, is_ours, sign
 
 MODEL = Model(alpha=1.0, input_size=224, scaling="tf", weights_digest="ab" * 32)
