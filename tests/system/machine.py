@@ -211,6 +211,8 @@ def _systemd(folder: Path, cgroup: Path, binds: Mapping[Path, str]) -> Iterator[
         ) as outer:
             try:
                 _wait_until_ready(listening, outer)
+                # It goes on telling; once nobody read that, and the buffer was full, PID 1 would stand still.
+                listening.close()
                 init = _only_child(outer.pid)
                 yield Machine(init=init, root=Path(f"/proc/{init}/root"))
             finally:
