@@ -6,6 +6,7 @@ real: udev, devices, login sessions, and the limits of cgroup controllers that t
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -251,6 +252,19 @@ def _cgroup(name: str) -> Iterator[Path]:
         try:
             yield made
         finally:
+            _wait_until_empty(made)
             for inner in sorted(made.rglob("*/"), key=lambda path: len(path.parts), reverse=True):
                 inner.rmdir()
             made.rmdir()
+
+
+def _wait_until_empty(cgroup: Path, seconds: float = 30.0) -> None:
+    """Until the last of its processes has ended. Source: the kernel's cgroup-v2.rst, cgroup.events."""
+    deadline = time.monotonic() + seconds
+    with (cgroup / "cgroup.events").open() as events:
+        changed = select.poll()
+        changed.register(events, select.POLLPRI)
+        while "populated 0" not in events.read():
+            if not changed.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise RuntimeError(f"processes of {cgroup} do not end")
+            events.seek(0)

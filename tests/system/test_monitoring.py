@@ -8,7 +8,7 @@ import subprocess
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -29,6 +29,7 @@ RULES = MONITORING / "vectord.rules.yml"
 RATE_INTERVAL = "30s"
 PATIENCE = 90.0
 HELD = 9_999_999
+LISTENING, READY = "Listening on", "Server is ready to receive web requests."
 """An image whose job another program holds: due, and claimed by nobody."""
 SEEN = (
     "vectord_due_jobs > 0",
@@ -105,19 +106,20 @@ def prometheus(folder: Path, **places: object) -> Iterator[Prometheus]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
-            told = {line.get("msg"): line for line in map(json.loads, until_ready(process.stderr))}
-            # What it says from here on is read by nobody: less than a pipe holds.
-            yield Prometheus(told["Listening on"]["address"])
+            # What it says from then on is read by nobody: less than a pipe holds.
+            yield Prometheus(address_once_ready(process.stderr))
         finally:
             process.terminate()
             process.communicate()
 
 
-def until_ready(lines: Iterator[str]) -> Iterator[str]:
+def address_once_ready(lines: Iterable[str]) -> str:
+    """It says in either order that it listens and that it is ready."""
+    told: dict[str, dict[str, str]] = {}
     for line in lines:
-        yield line
-        if "Server is ready" in line:
-            return
+        told[json.loads(line).get("msg", "")] = json.loads(line)
+        if told.keys() >= {LISTENING, READY}:
+            return told[LISTENING]["address"]
     raise AssertionError("Prometheus ended before it was ready")
 
 
