@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 import requests
@@ -26,7 +27,7 @@ class Subject:
 
     def __init__(self) -> None:
         self.health = Health(healthy=True, ready=True, status="idle", parts={"listener": "listening"})
-        self.answered: list[Answered] = []
+        self.answered: SimpleQueue[Answered] = SimpleQueue()
 
 
 def make_app(
@@ -39,7 +40,7 @@ def make_app(
     probes = Probes(health=lambda: subject.health, exposition=lambda: b"vectord_up 1.0\n")
     house = House(Line(places=2, waiting=2))
     access = Access(token=token or Token(None), hosts=hosts, origins=origins, max_upload=100_000)
-    return create_app(probes, house, access, emit=subject.answered.append)
+    return create_app(probes, house, access, emit=subject.answered.put)
 
 
 @pytest.fixture
@@ -204,7 +205,9 @@ def test_every_answer_has_its_number_and_its_headers(server: HttpServer, subject
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "Content-Security-Policy" in answer.headers
         assert "Access-Control-Allow-Origin" not in answer.headers
-    assert [one.route for one in subject.answered] == ["/health", "unknown", "/images/{image_id}", "/docs"]
+    # An answer is recorded once all of it is sent, which may be after the client has read it.
+    routes = [subject.answered.get(timeout=10).route for _ in range(4)]
+    assert routes == ["/health", "unknown", "/images/{image_id}", "/docs"]
     wrong = requests.delete(server.address + "/health", timeout=10)
     assert (wrong.status_code, wrong.json()["reason"]) == (405, "method_not_allowed")
 

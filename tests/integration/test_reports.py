@@ -16,7 +16,7 @@ from daemon.db.reports import Reports
 from daemon.db.retry import Retries
 from daemon.db.similar import Similar
 from daemon.db.sweep import SweepOptions, SweepWindow
-from daemon.errors import DatabaseError, Reason
+from daemon.errors import DatabaseError, NotFoundError, Reason
 from tests.postgres import Database
 
 MakeDatabase = Callable[..., Database]
@@ -212,7 +212,7 @@ def test_why_tells_all_of_an_image(database: Database, reports: Reports, generat
     assert (two.vector.version, two.vector.present, two.job) == (f"{MODEL}:g9", False, None)
     assert two.vector.created is not None
     assert (three.exists, three.location) == (False, None)
-    with pytest.raises(DatabaseError, match="abc"):
+    with pytest.raises(NotFoundError, match="abc"):
         reports.why("abc")
 
 
@@ -335,7 +335,7 @@ def test_the_nearest_are_found_in_columns_of_every_type(make_database: MakeDatab
     assert [one.image_id for one in found] == [2, 3, 4]
     assert [round(one.similarity, 2) for one in found] == [0.99, 0.0, -1.0]
     assert [one.image_id for one in similar.to_vector([0.0, 2.0, 0.0, 0.0], 1)] == [3]
-    with pytest.raises(DatabaseError, match="no vector"):
+    with pytest.raises(NotFoundError, match="no vector"):
         similar.to_image(99)
     with pytest.raises(DatabaseError, match="dimensions"):
         similar.to_vector([1.0])
