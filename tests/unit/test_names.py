@@ -1,5 +1,6 @@
 """Names in SQL: whatever they are, they stay names."""
 
+import re
 import string
 
 import pytest
@@ -48,7 +49,7 @@ def test_a_statement_keeps_its_comment_and_loses_its_title() -> None:
 @pytest.mark.parametrize("notify", [True, False])
 def test_the_printed_script_has_all_its_names(trigger: bool, notify: bool) -> None:  # noqa: FBT001 - parameters of the test
     script = print_sql(Names(), SchemaOptions(trigger=trigger, notify=notify), role="it's")
-    assert "{" not in script
+    assert not re.search(r"\{\w", script)
     assert script.startswith("BEGIN;")
     assert ("CREATE OR REPLACE TRIGGER" in script) is trigger
     assert ('NOTIFY "vectord"' in script) is (trigger and notify)
