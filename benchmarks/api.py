@@ -164,7 +164,8 @@ def main() -> None:
             vectord(own, arguments.weights, str(root / "state")) as port,
             program("benchmarks.predict_server", arguments.weights) as predict,
         ):
-            urls = [f"http://127.0.0.1:{port_of(pictures)}/{Path(file).name}" for file in files]
+            served = port_of(pictures)
+            urls = [f"http://127.0.0.1:{served}/{Path(file).name}" for file in files]
             measure(arguments, port, port_of(predict), bodies, Table(own, urls))
 
 
