@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from fastapi import FastAPI
 from daemon.api.access import Token, allowed_hosts, read_token, refuse_open_door
 from daemon.api.app import Access, Probes, create_app, create_probe_app
 from daemon.api.line import Line
-from daemon.api.server import HttpServer
+from daemon.api.server import HttpServer, listen
 from daemon.api.services import House
 from daemon.errors import ConfigurationError
 from daemon.events import Answered
@@ -195,6 +196,13 @@ def test_a_page_whose_name_resolves_here_gets_nothing(subject: Subject) -> None:
             assert requests.get(server.address + "/health", headers={"Host": name}, timeout=10).status_code == 200
     finally:
         server.stop()
+
+
+def test_a_body_does_not_wait_for_the_clients_word_of_the_headers() -> None:
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_every_answer_has_its_number_and_its_headers(server: HttpServer, subject: Subject) -> None:
