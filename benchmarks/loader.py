@@ -34,7 +34,7 @@ from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.loader.pool import LoaderPool
 from daemon.loader.samples import make_samples
 from daemon.loader.web import WebFetcher
-from daemon.records import Claim, Failure, Loaded, Released
+from daemon.records import Claim, Delivered, Loaded
 
 SIZE = 224
 SHAPES = ((640, 480), (1024, 768), (1600, 1200), (2048, 1536), (3000, 2000), (4000, 3000))
@@ -111,7 +111,7 @@ class Pooled:
 
     def __init__(self, processes: int, root: Path, url: str) -> None:
         self._root, self._url = root, url
-        self._results: queue.SimpleQueue[Loaded | Failure | Released] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Delivered] = queue.SimpleQueue()
         fetch = FetchOptions(file_roots=(str(root),), allow_networks=("127.0.0.0/8",), allow_ports=(0,), per_host=1000)
         self._pool = LoaderPool(
             options=LoaderOptions(processes=processes, input_size=SIZE, fetch=fetch), deliver=self._results.put

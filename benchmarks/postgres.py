@@ -50,10 +50,14 @@ def execute(dsn: str, sql: str) -> None:
 
 
 def machine() -> str:
+    """What it ran on, in a few words, and how busy that is."""
+    return f"{hardware()}, load {os.getloadavg()[0]:.1f}"
+
+
+def hardware() -> str:
     """What it ran on, in a few words."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load = os.getloadavg()[0]
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, load {load:.1f}"
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
 
 
 def show(title: str, results: Mapping[str, Sequence[float]], unit: str, beside: str) -> None:

@@ -1,0 +1,164 @@
+"""What an image costs, whether few or many come, and into an empty table or a full one.
+
+    .venv-bench/bin/python -m benchmarks.growth [--quick | --full]
+
+Photographs of 640×480 over HTTP, and no vector index: what HNSW takes grows by its nature, and is shown apart, as the
+processor time of inserting a vector beside so many. The table that is full holds vectors of another program, which the
+daemon's first sweep has been through before anything is measured. The sizes are those of `SIZES`; by default they stop
+short of the largest, `--full` takes them all (an hour, and 12 GB of disk), `--quick` the smallest.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from time import perf_counter
+
+import numpy as np
+import psycopg2
+from psycopg2.extensions import make_dsn
+
+from benchmarks.pipeline import used
+from benchmarks.postgres import execute, machine
+from benchmarks.processes import processor_seconds
+from benchmarks.scene import DIMENSION, Program, Scene, Tables, make_template, scene, vectord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Images that come, rows that are there (images come a thousand at a time), rows of the HNSW index."""
+
+    images: tuple[int, ...]
+    rows: tuple[int, ...]
+    index: tuple[int, ...]
+
+
+SIZES = {
+    "quick": Sizes(images=(500, 1000), rows=(0, 10_000), index=(1000, 3000)),
+    "default": Sizes(images=(1000, 10_000), rows=(0, 100_000), index=(1000, 10_000)),
+    "full": Sizes(images=(1000, 10_000, 100_000), rows=(0, 100_000, 1_000_000), index=(1000, 10_000, 100_000)),
+}
+STEP = 2000
+"""Images that come beside so many rows."""
+FILL = f"""
+INSERT INTO ecai.tb_image (id, url) SELECT n, 'http://example.test/' FROM generate_series(1, {{rows}}) n;
+INSERT INTO tb_hsx_img_value (image_id, feature_vector, model_version)
+SELECT n, one.vector, 'MobileNetV2' FROM generate_series(1, {{rows}}) n, (
+    SELECT ARRAY(SELECT random() - 0.5 FROM generate_series(1, {DIMENSION}))::vector({DIMENSION}) AS vector
+) one;
+ANALYZE
+"""
+VECTORS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Processor milliseconds of an image, in the daemon and in PostgreSQL, and images a second."""
+
+    own: float
+    postgres: float
+    rate: float
+
+    @property
+    def both(self) -> float:
+        return self.own + self.postgres
+
+
+def cost(on: Scene, tables: Tables, daemon: Program, images: int, before: int) -> Cost:
+    """Of so many images that come beside `before` vectors."""
+    at_first, began = used(daemon, on), perf_counter()
+    tables.insert(images, first=before + 1)
+    tables.wait_for(images, above=before)
+    seconds, after = perf_counter() - began, used(daemon, on)
+    spent = {name: 1000 * (after[name] - at_first[name]) / images for name in after}
+    return Cost(own=spent[""], postgres=spent["PostgreSQL"], rate=images / seconds)
+
+
+@contextmanager
+def without_index(on: Scene, rows: int) -> Iterator[Tables]:
+    """The users' tables with so many rows and no vector index."""
+    make_template(on.server_dsn, "rows", base=0, index="none")
+    execute(make_dsn(on.server_dsn, dbname="rows"), FILL.format(rows=rows))
+    with on.tables("rows") as tables:
+        yield tables
+    execute(on.server_dsn, 'DROP DATABASE "rows"')
+
+
+def by_images(on: Scene, sizes: Sizes) -> dict[int, Cost]:
+    """One daemon, to which ever more images come at once."""
+    found = {}
+    with without_index(on, 0) as tables, vectord(on, tables.dsn) as daemon:
+        cost(on, tables, daemon, 500, 0)
+        for images in sizes.images:
+            found[images] = cost(on, tables, daemon, images, tables.vectors(above=0))
+    return found
+
+
+def by_rows(on: Scene, sizes: Sizes) -> dict[int, Cost]:
+    """The same number of images beside ever more rows."""
+    found = {}
+    for rows in sizes.rows:
+        with without_index(on, rows) as tables, vectord(on, tables.dsn) as daemon:
+            wait_for_sweep(tables)
+            cost(on, tables, daemon, 500, rows)
+            found[rows] = cost(on, tables, daemon, STEP, rows + 500)
+    return found
+
+
+def wait_for_sweep(tables: Tables) -> None:
+    """Until the daemon has been through the whole table once."""
+    tables.wait_until("SELECT cycle > 0 FROM vectord.sweep", "the sweep has not been through the table")
+
+
+def by_index(on: Scene, sizes: Sizes) -> dict[int, float]:
+    """Processor milliseconds of PostgreSQL for a vector that goes into an index of so many, random ones."""
+    found = {}
+    for rows in sizes.index:
+        make_template(on.server_dsn, "indexed", base=rows)
+        with on.tables("indexed") as tables:
+            tables.insert(4 * VECTORS, first=rows + 1)
+            copy(tables.dsn, rows + 1)
+            before = processor_seconds([on.helpers["PostgreSQL"]])
+            for turn in range(1, 4):
+                copy(tables.dsn, rows + 1 + turn * VECTORS)
+            found[rows] = 1000 * (processor_seconds([on.helpers["PostgreSQL"]]) - before) / (3 * VECTORS)
+        execute(on.server_dsn, 'DROP DATABASE "indexed"')
+    return found
+
+
+def copy(dsn: str, first: int) -> None:
+    """So many random vectors, by COPY of text."""
+    vectors = np.random.default_rng(first).standard_normal((VECTORS, DIMENSION), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    lines = "".join(f"{first + n}\t{vector.tolist()}\n" for n, vector in enumerate(vectors))
+    with closing(psycopg2.connect(dsn)) as session, session, session.cursor() as cursor:
+        cursor.copy_expert("COPY tb_hsx_img_value (image_id, feature_vector) FROM STDIN", BytesIO(lines.encode()))
+
+
+def show(title: str, found: dict[int, Cost]) -> None:
+    first = next(iter(found.values()))
+    print(
+        f"\n| {title} | vectord, ms | PostgreSQL, ms | both, to the first | images/s |\n| --- | --- | --- | --- | --- |"
+    )
+    for size, one in found.items():
+        ratio = one.both / first.both
+        print(f"| {size:,} | {one.own:.2f} | {one.postgres:.2f} | {ratio:.2f} | {one.rate:.0f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", dest="size", action="store_const", const="quick", default="default")
+    parser.add_argument("--full", dest="size", action="store_const", const="full")
+    sizes = SIZES[parser.parse_args().size]
+    with scene(600, shape="640x480") as on:
+        print(f"Processor milliseconds of an image of 640×480, no vector index ({machine()})")
+        show("images at once", by_images(on, sizes))
+        show("rows that are there", by_rows(on, sizes))
+        print("\n| rows in the HNSW index | PostgreSQL's processor ms for a vector more |\n| --- | --- |")
+        for rows, spent in by_index(on, sizes).items():
+            print(f"| {rows:,} | {spent:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
