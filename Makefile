@@ -6,7 +6,7 @@ PREFIX ?= /opt/vectord
 DESTDIR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format install uninstall clean
+.PHONY: help demo test faults soak bench check format install uninstall clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -16,6 +16,15 @@ demo: .venv/run ## Run the main job on the embedded PostgreSQL (ARGS="--images D
 
 test: .venv/dev ## Run the tests (ARGS="tests/unit -k batch")
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: .venv/dev ## Break the daemon in every way, and write docs/reliability.md (half an hour; ARGS="-k killed")
+	$(BIN)/python -m pytest tests/faults -m "" -p tests.faults.report --report=docs/reliability.md $(ARGS)
+
+soak: .venv/dev ## Load and faults for five minutes: does what the daemon holds stay flat? (ARGS="--minutes 480")
+	$(BIN)/python -m tests.faults.soak $(ARGS)
+
+bench: .venv-bench/built ## Measure it beside what else one would use, and write benchmarks/RESULTS.md (90 min; ARGS="--quick" 12, ARGS="pipeline" 25)
+	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 check: .venv/dev ## Lint, types and layers
 	$(BIN)/ruff check .
@@ -34,7 +43,7 @@ uninstall: ## Take that away again; data and configuration stay
 	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" systemd/uninstall.sh
 
 clean: ## Remove what was built
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/run: requirements.txt
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
@@ -46,6 +55,12 @@ clean: ## Remove what was built
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch .venv/run $@
+
+# Of its own, since what vectord is compared with is large: 5 GB, less where pip finds PyTorch's build for CPUs.
+.venv-bench/built: requirements.txt requirements-dev.txt requirements-bench.txt
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
 
 .venv/moto/built: tests/requirements-moto.txt
 	@test -x .venv/moto/bin/python || $(PYTHON) -m venv .venv/moto

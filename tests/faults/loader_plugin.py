@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from PIL import Image, ImageFile
@@ -58,6 +59,12 @@ def _nonsense() -> None:
     _loop()
 
 
+def _linger() -> None:
+    """Says into the pipe $FAULTS_LINGER that the decoding has begun, and then never ends."""
+    Path(os.environ["FAULTS_LINGER"]).write_text("decoding")
+    _native_loop()
+
+
 def _recurse() -> NoReturn:
     _recurse()
 
@@ -73,6 +80,7 @@ DEEDS: dict[bytes, Callable[[], None]] = {
     b"kill": _kill,
     b"nonsense": _nonsense,
     b"recurse": _recurse,
+    b"linger": _linger,
 }
 
 
