@@ -1,4 +1,4 @@
-"""The parts put together: what answers before anything works, and then what works, in the order of starting.
+"""The parts put together, in the order of starting.
 
 Whatever is started here is stopped by the stack, in reverse.
 """
@@ -10,57 +10,31 @@ from typing import NamedTuple
 import structlog
 
 from daemon import options, parts
-from daemon.api.access import Token, admission
-from daemon.api.app import Probes
-from daemon.api.services import House
-from daemon.clock import SystemClock
+from daemon.api.access import Token
 from daemon.config import Settings
 from daemon.db.gauges import Gauges
 from daemon.db.generation import Generations, Instance, Started
-from daemon.db.jobs import JobQueue
 from daemon.db.pool import Pool
 from daemon.db.reports import Reports
 from daemon.engine import WeightsFile
 from daemon.errors import VectordError
-from daemon.events import Event
-from daemon.loader.events import Event as LoaderEvent
+from daemon.front import Front, admitted
 from daemon.pipeline.claim import ClaimStage
 from daemon.reprocess import Standing
 from daemon.service.presence import Presence
-from daemon.service.pulse import Pulse
-from daemon.service.vitals import Organs, Vitals
-from daemon.telemetry.logs import EventLog
+from daemon.service.ticker import Ticker
 from daemon.telemetry.metrics import Metrics
-from daemon.telemetry.organs import Organs as SeenOrgans
 from daemon.wake.listener import Listener
 from daemon.wake.sweep import Sweeper
 
 STOP_SECONDS = 30.0
 """For the drain: longer than a fetch may take, shorter than systemd's patience (TimeoutStopSec, 90 s by default)."""
+ANSWER_SECONDS = 120.0
+"""Within which a transaction has to be over. The slowest are over in seconds, unless a lock is waited for, and then it
+costs nothing to begin again."""
 NO_COMMON_SPACE = "vectors of two preprocessings lie in different spaces; searches mix them"
 OnFailure = Callable[[BaseException], None]
 _log = structlog.get_logger("vectord")
-
-
-class Front(NamedTuple):
-    """What there is before anything works: it says how things are, and keeps the door."""
-
-    metrics: Metrics
-    pulse: Pulse
-    vitals: Vitals
-    house: House
-    token: Token
-    emit: parts.Emit
-
-
-class Body(NamedTuple):
-    """What works."""
-
-    presence: Presence
-    pipeline: parts.Pipeline
-    jobs: JobQueue
-    sweeper: Sweeper
-    gauges: Gauges
 
 
 class Defects:
@@ -76,26 +50,7 @@ class Defects:
         self._on_failure(error)
 
 
-def open_front(settings: Settings) -> Front:
-    """Raises `ConfigurationError` for a door that stands open."""
-    metrics, pulse, house = Metrics(), Pulse(SystemClock()), parts.house(settings)
-    metrics.watch_line(house.line)
-    return Front(
-        metrics=metrics,
-        pulse=pulse,
-        vitals=Vitals(pulse),
-        house=house,
-        token=Token(_admission(settings)),
-        emit=_to_all(EventLog(), metrics, pulse),
-    )
-
-
-def _admission(settings: Settings) -> str | None:
-    http = settings.http
-    return admission(http.token_file, http.host, allow_anonymous=http.allow_anonymous)
-
-
-def start(site: parts.Site, weights: WeightsFile, front: Front, defects: Defects, stack: ExitStack) -> Body:
+def start(site: parts.Site, weights: WeightsFile, front: Front, defects: Defects, stack: ExitStack) -> parts.Body:
     """Starts the pipeline, then what wakes it, then what callers use of it; the stack stops them in reverse."""
     settings, metrics, names = site.settings, front.metrics, options.names(site.settings)
     generations = Generations(site.pool, names, notify=settings.queue.notify)
@@ -121,32 +76,22 @@ def start(site: parts.Site, weights: WeightsFile, front: Front, defects: Defects
     listener = _listen(site, claim, sweeper, stack)
     callers = stack.enter_context(closing(Pool(site.dsn, size=parts.API_CONNECTIONS)))
     front.house.open(parts.services(site, callers, pipeline.stages.callers, jobs, presence))
-    gauges = Gauges(callers, names)
+    stack.enter_context(Ticker("patience", ANSWER_SECONDS / 4, lambda: _break_off(site.pool, callers)))
     stack.callback(_mark_the_end, generations, instance, defects)
-    front.vitals.up(
-        Organs(
-            stages=pipeline.runner,
-            inflight=pipeline.stages.inflight,
-            presence=presence,
-            listener=lambda: listener.state.hearing.value if listener else "off: queue.notify",
-        )
+    return parts.Body(
+        presence=presence,
+        pipeline=pipeline,
+        jobs=jobs,
+        sweeper=sweeper,
+        listener=listener,
+        callers=callers,
+        gauges=Gauges(callers, names),
     )
-    stack.enter_context(
-        metrics.observe(
-            SeenOrgans(
-                stages=pipeline.stages,
-                loaders=pipeline.loaders.status,
-                engine=site.engine.describe,
-                presence=presence,
-                health=front.vitals.health,
-                listener=lambda: listener.state if listener else None,
-                sweep_seconds=settings.sweep.interval_seconds,
-                connections=site.pool,
-                look=gauges.read,
-            )
-        )
-    )
-    return Body(presence=presence, pipeline=pipeline, jobs=jobs, sweeper=sweeper, gauges=gauges)
+
+
+def _break_off(*pools: Pool) -> None:
+    if number := sum(pool.break_off(ANSWER_SECONDS) for pool in pools):
+        _log.warning("database.no_answer", connections=number, seconds=ANSWER_SECONDS, key="database.dsn")
 
 
 def _listen(site: parts.Site, claim: ClaimStage, sweeper: Sweeper, stack: ExitStack) -> Listener | None:
@@ -159,9 +104,9 @@ def _listen(site: parts.Site, claim: ClaimStage, sweeper: Sweeper, stack: ExitSt
     return listener
 
 
-def reload(settings: Settings, token: Token, body: Body) -> None:
+def reload(settings: Settings, token: Token, body: parts.Body) -> None:
     """Takes over what can change while all of it runs. Raises `ConfigurationError`, and then nothing has changed."""
-    token.value = _admission(settings)
+    token.value = admitted(settings)
     body.jobs.poll_every(settings.queue.poll_seconds)
     body.pipeline.stages.claim.poll_every(settings.queue.poll_seconds)
     body.sweeper.tick_every(settings.sweep.interval_seconds)
@@ -207,21 +152,3 @@ def _mark_the_end(generations: Generations, instance: Instance, defects: Defects
         generations.stopping(instance)
     except VectordError as error:
         _log.warning("daemon.unmarked_end", error=str(error))
-
-
-def _to_all(*hearers: parts.Emit) -> parts.Emit:
-    def emit(event: Event | LoaderEvent) -> None:
-        for hear in hearers:
-            hear(event)
-
-    return emit
-
-
-def serve(settings: Settings, front: Front, stack: ExitStack) -> str:
-    """Answers from now on, though for work it is too early. Gives the API's address."""
-    probes = Probes(health=front.vitals.health, exposition=front.metrics.exposition)
-    servers = parts.servers(settings, probes, front.house, front.emit, front.token, front.metrics.expect_routes)
-    for server in servers:
-        server.start()
-        stack.callback(server.stop)
-    return servers[0].address

@@ -117,6 +117,14 @@ class NotServingError(VectordError):
     """The daemon cannot take a request just now: it starts, or it stops, or its loaders do not start."""
 
 
+class PictureError(VectordError):
+    """A picture that somebody asked about came to no vector."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason.label}: {reason.explanation}" + (f" ({detail})" if detail else ""))
+        self.reason = reason
+
+
 class EngineError(VectordError):
     """The model cannot be loaded or run."""
 

@@ -2,6 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What the sentence says, for programs."""
+
+    STARTING = "starting"
+    ENDED = "ended"
+    """A stage has ended."""
+    STALLED = "stalled"
+    SUPERSEDED = "superseded"
+    WAITING = "waiting"
+    """For something of its surroundings; `parts` says for what."""
+    WORKING = "working"
+    IDLE = "idle"
+
 
 STALLED_SECONDS = 300.0
 """Claims in work and nothing settled for so long: longer than any fetch and decode may take, retries left out."""
@@ -12,7 +28,8 @@ class Facts:
     """What is known at this moment.
 
     `hindrances` are the stages that pause for a fault of their surroundings, with the fault. `idle_seconds` is how long
-    nothing was settled while claims were in work; 0 when none are.
+    nothing was settled while claims were in work; 0 when none are. `hosts_failing` are those that are left alone, or
+    tried with one image at a time.
     """
 
     warm: bool
@@ -22,6 +39,7 @@ class Facts:
     in_flight: int
     hindrances: Mapping[str, str]
     listener: str
+    hosts_failing: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +48,7 @@ class Health:
 
     healthy: bool
     ready: bool
+    state: State
     status: str
     parts: Mapping[str, str]
 
@@ -37,24 +56,45 @@ class Health:
 def judge(facts: Facts) -> Health:
     """A fault of the surroundings makes it not ready, but not sick: a restart would not mend it."""
     stalled = facts.idle_seconds > STALLED_SECONDS and not facts.hindrances
+    state = _state(facts, stalled=stalled)
     return Health(
         healthy=(facts.running or not facts.warm) and not stalled,
         ready=facts.warm and facts.running and not facts.hindrances and not facts.superseded,
-        status=_status(facts, stalled=stalled),
-        parts={"listener": facts.listener, **facts.hindrances},
+        state=state,
+        status=_status(state, facts),
+        parts={"listener": facts.listener, **_hosts(facts), **facts.hindrances},
     )
 
 
-def _status(facts: Facts, *, stalled: bool) -> str:
+def _state(facts: Facts, *, stalled: bool) -> State:
     if not facts.warm:
-        return "starting: the model is not warm yet"
+        return State.STARTING
     if not facts.running:
-        return "a stage has ended: a restart is needed"
+        return State.ENDED
     if stalled:
-        return f"stalled: nothing settled for {facts.idle_seconds:.0f} s with {facts.in_flight} images in work"
+        return State.STALLED
     if facts.superseded:
-        return "superseded: another daemon's model counts now, so this one neither claims nor stores"
-    if facts.hindrances:
-        stage, fault = next(iter(facts.hindrances.items()))
-        return f"waiting: {stage}: {fault}"
-    return f"working on {facts.in_flight} images" if facts.in_flight else "idle"
+        return State.SUPERSEDED
+    if facts.hindrances or (facts.hosts_failing and not facts.in_flight):
+        return State.WAITING
+    return State.WORKING if facts.in_flight else State.IDLE
+
+
+def _status(state: State, facts: Facts) -> str:
+    stage, fault = next(iter((facts.hindrances or _hosts(facts)).items()), ("", ""))
+    besides = "".join(f"; {stage}: {fault}" for stage, fault in _hosts(facts).items())
+    return {
+        State.STARTING: "starting: the model is not warm yet",
+        State.ENDED: "a stage has ended: a restart is needed",
+        State.STALLED: f"stalled: nothing settled for {facts.idle_seconds:.0f} s with {facts.in_flight} images in work",
+        State.SUPERSEDED: "superseded: another daemon's model counts now, so this one neither claims nor stores",
+        State.WAITING: f"waiting: {stage}: {fault}",
+        State.WORKING: f"working on {facts.in_flight} images{besides}",
+        State.IDLE: "idle",
+    }[state]
+
+
+def _hosts(facts: Facts) -> Mapping[str, str]:
+    """What there is to say of them: nothing when all is well."""
+    number = facts.hosts_failing
+    return {"load": f"{number} host{'s are' if number > 1 else ' is'} left alone for a while"} if number else {}

@@ -14,6 +14,7 @@ from daemon.api.services import House, Services
 from daemon.clock import SystemClock
 from daemon.config import Settings
 from daemon.db import schema
+from daemon.db.gauges import Gauges
 from daemon.db.jobs import JobQueue
 from daemon.db.outcomes import OutcomeWriter
 from daemon.db.pool import Pool
@@ -24,8 +25,9 @@ from daemon.db.similar import Similar
 from daemon.db.sweep import SweepWindow
 from daemon.db.walk import Swept
 from daemon.db.wants import Wants
+from daemon.db.whereabouts import Whereabouts
 from daemon.engine import Engine
-from daemon.events import Event
+from daemon.events import Event, Settled
 from daemon.loader.events import Event as LoaderEvent
 from daemon.loader.pool import LoaderPool
 from daemon.pipeline.batch import Batcher
@@ -37,6 +39,7 @@ from daemon.pipeline.heartbeat import Heartbeat
 from daemon.pipeline.inflight import Inflight
 from daemon.pipeline.load import LoadStage
 from daemon.pipeline.runner import Runner, Stages
+from daemon.pipeline.single import Single
 from daemon.pipeline.store import StoreStage
 from daemon.records import Loaded, Result
 from daemon.reprocess import Standing
@@ -47,6 +50,9 @@ from daemon.wake.sweep import Sweeper
 
 API_CONNECTIONS = 2
 """Of the API's own, so that callers never keep the pipeline from the database."""
+
+LOADER_START_SECONDS = 20.0
+"""Tenths of a second, on a machine that does anything else as well."""
 
 Emit = Callable[[Event | LoaderEvent], None]
 OnFailure = Callable[[BaseException], None]
@@ -77,9 +83,22 @@ class Pipeline:
     batcher: Batcher[Loaded]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """All that works. `listener` is None where nobody listens; `callers` are the API's connections."""
+
+    presence: Presence
+    pipeline: Pipeline
+    jobs: JobQueue
+    sweeper: Sweeper
+    listener: Listener | None
+    callers: Pool
+    gauges: Gauges
+
+
 def pool(settings: Settings, dsn: str) -> Pool:
-    """The pipeline's connections."""
-    return Pool(dsn, size=settings.database.pool_size)
+    """The pipeline's connections. What a daemon that froze has locked is free when its leases are."""
+    return Pool(dsn, size=settings.database.pool_size, frozen_seconds=settings.queue.lease_seconds)
 
 
 def worker_name() -> str:
@@ -90,7 +109,7 @@ def worker_name() -> str:
 def queue(site: Site, signature: str) -> JobQueue:
     """Where jobs come from."""
     given = site.settings.queue
-    return JobQueue(
+    made = JobQueue(
         site.pool,
         options.names(site.settings),
         worker=site.worker,
@@ -100,6 +119,8 @@ def queue(site: Site, signature: str) -> JobQueue:
         stored_bytes=site.layout.stored_bytes,
         signature=signature,
     )
+    made.tell = lambda dead: site.emit(Settled(outcome=dead, seconds=None))
+    return made
 
 
 def writer(site: Site, signature: str) -> OutcomeWriter:
@@ -131,7 +152,7 @@ def pipeline(site: Site, jobs: JobQueue, outcomes: OutcomeWriter) -> Pipeline:
     stages = Stages(
         claim=claim,
         loaders=loaders,
-        embed=EmbedStage(site.engine, batcher, loaded, answers, loaders.release, clock=clock, emit=emit),
+        embed=EmbedStage(site.engine, batcher, loaded, answers, loaders, clock=clock, emit=emit),
         store=StoreStage(outcomes, inflight, results, retry, claim.room_changed, answers.tell, clock=clock, emit=emit),
         heartbeat=Heartbeat(jobs, inflight, lease_seconds=settings.queue.lease_seconds, emit=emit),
         inflight=inflight,
@@ -141,6 +162,15 @@ def pipeline(site: Site, jobs: JobQueue, outcomes: OutcomeWriter) -> Pipeline:
     )
     runner = Runner(stages, clock=clock, on_failure=site.on_failure)
     return Pipeline(runner=runner, stages=stages, loaders=loaders, batcher=batcher)
+
+
+def single(settings: Settings, engine: Engine) -> Single:
+    """One picture at a time, for a command."""
+    loading = replace(options.loader_options(settings), processes=1, threads=1, slots=2, urgent_slots=0)
+    seconds = LOADER_START_SECONDS + loading.fetch.total_timeout + loading.timeout_seconds
+    return Single(
+        engine, lambda deliver, emit: LoaderPool(options=loading, deliver=deliver, emit=emit), seconds=seconds
+    )
 
 
 def sweeper(site: Site, presence: Presence, claim: ClaimStage) -> Sweeper:
@@ -173,10 +203,9 @@ def listener(site: Site, claim: ClaimStage, sweep: Sweeper) -> Listener:
     )
 
 
-def house(settings: Settings) -> House:
-    """What the API has before the daemon is up: the line of those who wait."""
-    places = options.loader_options(settings).urgent_slots
-    return House(Line(places=places, waiting=settings.http.max_waiting))
+def line(settings: Settings) -> Line:
+    """Where those stand who ask for something of the pipeline."""
+    return Line(places=options.loader_options(settings).urgent_slots, waiting=settings.http.max_waiting)
 
 
 def servers(
@@ -212,6 +241,7 @@ def services(site: Site, own: Pool, callers: Callers, jobs: JobQueue, presence: 
         similar=Similar(own, names),
         reports=Reports(own, names),
         retries=Retries(own, names, notify=settings.queue.notify),
+        whereabouts=Whereabouts(own, names),
         signature=lambda: presence.signature,
         dimension=site.engine.describe().dimension,
     )

@@ -43,6 +43,8 @@ class Claim:
     """Which attempt this is, counted from one, this claim included."""
     suspect: bool = False
     """A loader died over it before: it is loaded alone."""
+    backfill: bool = False
+    """Found by the sweep. What somebody has just written goes before it."""
     enqueued_at: datetime | None = None
     """When the job was made, for the end-to-end latency. None where nobody asked."""
     request: str = ""
@@ -61,6 +63,14 @@ class Loaded:
     claim: Claim
     pixels: Pixels
     slot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnail:
+    """A claim's picture for people to look at: a small JPEG, made by a loader."""
+
+    claim: Claim
+    jpeg: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +138,21 @@ Outcome = Stored | Dead | Retry | Released
 """What is written about a claim."""
 
 
+Delivered = Loaded | Thumbnail | Failure | Released
+"""What the loaders give for a claim."""
+
+Answer = Result | Thumbnail
+"""How work for a caller ended: only callers have thumbnails made."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A caller's picture on its way, and what will come of it: `Released` where the daemon ends or the caller has."""
 
     claim: Claim
-    result: Future[Result]
+    result: Future[Answer]
+    thumbnail: bool = False
+    """It is to be looked at, not embedded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The composition root: opens what a command needs, from the database upwards, and closes it the other way round.
 
-`parts` makes the parts, `assembly` puts them together. Only these three name concrete classes.
+`parts` makes the parts, `front` shows them and keeps the door, `assembly` puts them together. Only these four name
+concrete classes.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from daemon import assembly, options, parts
+from daemon import front as fronts
 from daemon.assembly import OnFailure
 from daemon.config import Settings
 from daemon.db import schema
@@ -22,6 +24,7 @@ from daemon.engine.weights import IMAGENET, UNTRAINED
 from daemon.engine.weights import find_weights as search_weights
 from daemon.errors import ConfigurationError
 from daemon.health import Health
+from daemon.records import Vectors
 from daemon.service.presence import Presence
 
 __all__ = [
@@ -29,12 +32,19 @@ __all__ = [
     "UNTRAINED",
     "Daemon",
     "Desk",
+    "Embed",
+    "Ground",
     "find_weights",
     "migrate",
     "open_daemon",
     "open_desk",
+    "open_embedder",
+    "open_ground",
     "schema_script",
 ]
+
+Embed = Callable[[str, bytes | None], Vectors]
+"""Gives the vector of what lies at a location, or of bytes that are at hand: `pipeline.single.Single.embed`."""
 
 _log = structlog.get_logger("vectord")
 
@@ -73,14 +83,14 @@ def open_daemon(
     `on_failure` hears of an exception that ended a stage. Raises `VectordError` when it cannot start, and then no job
     was claimed.
     """
-    if settings.model.weights == UNTRAINED and not allow_untrained:
-        raise ConfigurationError(f"model.weights: {UNTRAINED!r} is for the demo alone; name a file, or {IMAGENET!r}")
-    front = assembly.open_front(settings)
+    if not allow_untrained:
+        _require_trained(settings)
+    front = fronts.open_front(settings)
     with ExitStack() as stack:
         dsn = stack.enter_context(_database(settings))
         pool = stack.enter_context(closing(parts.pool(settings, dsn)))
         layout = _migrate(settings, pool)
-        address = assembly.serve(settings, front, stack)
+        address = fronts.serve(settings, front, stack)
         weights = find_weights(settings)
         engine = open_engine(options.model_spec(settings, weights), options.engine_options(settings))
         stack.callback(engine.close)
@@ -98,6 +108,7 @@ def open_daemon(
         )
         assembly.warn(site, front.metrics)
         body = assembly.start(site, weights, front, defects, stack)
+        fronts.show(front, site, body, stack, trained=weights.path is not None)
         yield Daemon(
             pool=pool,
             names=options.names(settings),
@@ -113,11 +124,43 @@ def open_daemon(
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """The database with the schema in it, for a command that works on it itself."""
+
+    dsn: str
+    pool: Pool
+    layout: schema.Layout
+
+
+@contextmanager
+def open_ground(settings: Settings) -> Iterator[Ground]:
+    """Makes what is missing in the database first. Raises `DatabaseError` that says which right is lacking."""
+    with _database(settings) as dsn, closing(parts.pool(settings, dsn)) as pool:
+        yield Ground(dsn=dsn, pool=pool, layout=_migrate(settings, pool))
+
+
 @contextmanager
 def open_desk(settings: Settings) -> Iterator[Desk]:
     """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
     with _database(settings) as dsn, closing(parts.pool(settings, dsn)) as pool:
         yield Desk(pool, options.names(settings), notify=settings.queue.notify)
+
+
+@contextmanager
+def open_embedder(settings: Settings) -> Iterator[Embed]:
+    """The vectors of single pictures, as the daemon would make them, and without it.
+
+    Raises `EngineError`, and `ConfigurationError` for weights that mean nothing.
+    """
+    _require_trained(settings)
+    spec = options.model_spec(settings, find_weights(settings))
+    with (
+        closing(open_engine(spec, options.engine_options(settings))) as engine,
+        closing(parts.single(settings, engine)) as single,
+    ):
+        single.start()
+        yield single.embed
 
 
 def migrate(settings: Settings) -> None:
@@ -135,6 +178,11 @@ def find_weights(settings: Settings) -> WeightsFile:
     """The weights that `model.weights` names, fetched if need be. Raises `EngineError` when they cannot be had."""
     model, state_dir = settings.model, settings.database.state_dir
     return search_weights(model.weights, alpha=model.alpha, input_size=model.input_size, state_dir=state_dir)
+
+
+def _require_trained(settings: Settings) -> None:
+    if settings.model.weights == UNTRAINED:
+        raise ConfigurationError(f"model.weights: {UNTRAINED!r} is for the demo alone; name a file, or {IMAGENET!r}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from daemon.errors import Reason
 from daemon.loader.events import Event
 from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.loader.pool import LoaderPool
-from daemon.records import Claim, Failure, ImageId, Loaded, Released, StoredBytes
+from daemon.records import Claim, Delivered, Failure, ImageId, Loaded, StoredBytes
 
 LOOPBACK = FetchOptions(allow_networks=("127.0.0.0/8",), allow_ports=(0,))
 """Fetch options of tests that serve pictures themselves."""
@@ -24,7 +24,7 @@ LOOPBACK = FetchOptions(allow_networks=("127.0.0.0/8",), allow_ports=(0,))
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared"
 """Material that lies beside the repository; tests that use it skip where it is absent."""
 
-Result = Loaded | Failure | Released
+Result = Delivered
 
 
 def claim(
@@ -34,6 +34,7 @@ def claim(
     suspect: bool = False,
     attempt: int = 1,
     request: str = "",
+    backfill: bool = False,
 ) -> Claim:
     """A claim of this location, whose id is the location where nothing else is said."""
     return Claim(
@@ -44,6 +45,7 @@ def claim(
         suspect=suspect,
         attempt=attempt,
         request=request,
+        backfill=backfill,
     )
 
 

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+HOLD_SECONDS = 60.0
 
 
 def picture(seed: int, size: tuple[int, int] = (64, 48)) -> bytes:
@@ -26,6 +28,9 @@ class Web:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()
+        self.held: dict[str, Event] = {}
+        self.free = Event()
+        self.free.set()
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -33,6 +38,7 @@ class Web:
 
             def do_GET(self) -> None:
                 web.asked[self.path] += 1
+                web.held.get(self.path, web.free).wait(HOLD_SECONDS)
                 body = web.files.get(self.path.partition("?")[0])
                 self.send_response(200 if body is not None else 404)
                 self.send_header("Content-Length", str(len(body or b"")))
@@ -60,6 +66,15 @@ class Web:
         """Puts a file there; gives its URL."""
         self.files[path] = body
         return self.base + path
+
+    @contextmanager
+    def holding(self, path: str, body: bytes) -> Iterator[str]:
+        """Puts a file there whose answer waits until the end of this; gives its URL."""
+        self.held[path] = Event()
+        try:
+            yield self.add(path, body)
+        finally:
+            self.held.pop(path).set()
 
     def start(self) -> None:
         self._thread.start()

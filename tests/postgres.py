@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import psycopg2
@@ -60,7 +60,13 @@ class Database:
             yield threads.submit(work)
 
 
-def wait_until_blocked(database: Database, *, by: psycopg2.extensions.connection, seconds: float = 10.0) -> None:
+class Executes(Protocol):
+    """Whoever runs a statement in a transaction of its own."""
+
+    def execute(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]: ...
+
+
+def wait_until_blocked(database: Executes, *, by: psycopg2.extensions.connection, seconds: float = 10.0) -> None:
     """Until some session waits for a lock that this one holds."""
     sql = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
     deadline = time.monotonic() + seconds

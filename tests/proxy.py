@@ -19,6 +19,7 @@ class Proxy:
 
     `hole()`: connections stay open and nothing goes through any more. `cut()`: they break. `deafen()`: nothing but
     notifications is lost, as through a pooler in transaction mode. `mend()`: all is well for what comes from now on.
+    `abandon()`: connections that are open now stay so, and nothing goes through them ever again; new ones are well.
     """
 
     def __init__(self, dsn: str, port: int = 0) -> None:
@@ -29,6 +30,7 @@ class Proxy:
         self._holed = False
         self._deaf = False
         self._closed = False
+        self._abandoned: set[socket.socket] = set()
         self._sockets: list[socket.socket] = []
         self._threads: list[Thread] = []
 
@@ -61,6 +63,10 @@ class Proxy:
 
     def mend(self) -> None:
         self._set(holed=False, deaf=False)
+
+    def abandon(self) -> None:
+        with self._changed:
+            self._abandoned |= set(self._sockets)
 
     def cut(self) -> None:
         with self._changed:
@@ -98,7 +104,7 @@ class Proxy:
 
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         while data := source.recv(65536):
-            self._wait_while_holed()
+            self._wait_while_holed(source)
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
 
@@ -107,14 +113,14 @@ class Proxy:
         with source.makefile("rb") as reader:
             while len(head := reader.read(5)) == 5:
                 body = reader.read(struct.unpack(">I", head[1:])[0] - 4)
-                self._wait_while_holed()
+                self._wait_while_holed(source)
                 if not (self._deaf and head[:1] == NOTIFICATION):
                     target.sendall(head + body)
         target.shutdown(socket.SHUT_WR)
 
-    def _wait_while_holed(self) -> None:
+    def _wait_while_holed(self, source: socket.socket) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or not self._holed)
+            self._changed.wait_for(lambda: self._closed or not (self._holed or source in self._abandoned))
 
 
 class Pooler:

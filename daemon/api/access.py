@@ -1,4 +1,4 @@
-"""Who may call: a bearer token for everything but health and metrics, and loopback alone where there is none."""
+"""Who may call: a bearer token for everything but health, metrics and the console's page; without one, loopback."""
 
 import hmac
 import re
@@ -12,6 +12,9 @@ from daemon.api.problems import Problem
 from daemon.errors import ConfigurationError
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/metrics"})
+PAGE = "/"
+PAGE_FILES = "/console/"
+"""The console's page and what it is made of are for anyone: there is nothing in them but what is in the source."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -71,20 +74,24 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         problem = None
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            problem = self._objection(dict(scope["headers"]))
+            problem = self._objection(dict(scope["headers"]), is_page=_is_page(scope["path"]))
         await (problem.response() if problem else self._app)(scope, receive, send)
 
-    def _objection(self, headers: Mapping[bytes, bytes]) -> Problem | None:
+    def _objection(self, headers: Mapping[bytes, bytes], *, is_page: bool) -> Problem | None:
         host = host_name(headers.get(b"host", b"").decode("latin-1"))
         if self._hosts is not None and host not in self._hosts:
             return Problem(
                 421, "unknown_host", "this daemon has another name; http.allow_hosts lists those it answers to"
             )
-        if not self._token.admits(headers.get(b"authorization", b"")):
+        if not is_page and not self._token.admits(headers.get(b"authorization", b"")):
             problem = Problem(401, "unauthorized", "a bearer token is needed (http.token_file)")
             problem.headers = {"WWW-Authenticate": "Bearer"}
             return problem
         return None
+
+
+def _is_page(path: str) -> bool:
+    return path == PAGE or path.startswith(PAGE_FILES)
 
 
 def host_name(header: str) -> str:

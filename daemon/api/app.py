@@ -3,17 +3,22 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
 from starlette.middleware.cors import CORSMiddleware
 
 from daemon.api.access import Door, Token
 from daemon.api.limits import SizeLimit
-from daemon.api.models import ProblemAnswer
-from daemon.api.problems import add_handlers
+from daemon.api.problems import ANYWHERE, add_handlers, documented
 from daemon.api.record import Record
+from daemon.api.routes.console import METHODS as CONSOLE_METHODS
+from daemon.api.routes.console import ROUTES as CONSOLE_ROUTES
+from daemon.api.routes.console import console_routes
 from daemon.api.routes.docs import add_docs
+from daemon.api.routes.events import event_routes
 from daemon.api.routes.extract import extract_routes
 from daemon.api.routes.images import image_routes
+from daemon.api.routes.looks import look_routes
 from daemon.api.routes.probes import probe_routes
 from daemon.api.routes.process import process_routes
 from daemon.api.routes.similar import similar_routes
@@ -21,16 +26,8 @@ from daemon.api.services import House
 from daemon.events import Answered
 from daemon.health import Health
 
-PROBLEMS = {
-    401: "No token, or a wrong one.",
-    404: "It is not there.",
-    413: "The request is too large.",
-    421: "The Host header names another host.",
-    422: "The request is wrong, or the picture comes to no vector: `reason` tells why.",
-    424: "Whoever serves the picture failed; trying again later may help.",
-    429: "Too many requests wait already.",
-    503: "The daemon starts or stops, or PostgreSQL is away.",
-}
+BEARER = HTTPBearer(auto_error=False, description="The token that http.token_file holds.")
+"""For whoever reads the description; `Door` is what asks for the token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +55,11 @@ def create_app(probes: Probes, house: House, access: Access, *, emit: Callable[[
     """The whole API. `emit` hears of each answer."""
     app = _bare(openapi="/openapi.json")
     app.include_router(probe_routes(probes.health, probes.exposition))
-    responses = {status: {"model": ProblemAnswer, "description": text} for status, text in PROBLEMS.items()}
-    for routes in (extract_routes, process_routes, image_routes, similar_routes):
-        app.include_router(routes(house), responses=responses)  # type: ignore[arg-type] # FastAPI's dict is invariant
+    needs = [Security(BEARER)] if access.token.value is not None else []
+    for routes in (extract_routes, process_routes, image_routes, similar_routes, look_routes, event_routes):
+        app.include_router(routes(house), dependencies=needs, responses=documented(*ANYWHERE))
     add_docs(app)
+    app.include_router(console_routes())
     # The last one added is the outermost.
     app.add_middleware(SizeLimit, max_upload=access.max_upload)
     app.add_middleware(Door, token=access.token, hosts=access.hosts)
@@ -77,6 +75,7 @@ def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
     """Method and path of each route: what `Answered` may tell of it."""
     for path, methods in app.openapi()["paths"].items():
         yield from ((method.upper(), path) for method in methods)
+    yield from ((method, path) for path in CONSOLE_ROUTES for method in CONSOLE_METHODS)
 
 
 def create_probe_app(probes: Probes) -> FastAPI:

@@ -1,17 +1,20 @@
 """A picture to a vector, for whoever waits: through the line, the loaders and the batches."""
 
 import asyncio
+from collections.abc import Callable
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
 from daemon.api.patience import unless_gone
 from daemon.api.problems import CallerGoneError, Problem, refused
-from daemon.api.services import House
+from daemon.api.services import Callers, House
 from daemon.errors import NotServingError, Reason
-from daemon.records import Embedded, Failure, Result, Vectors
+from daemon.records import Answer, Asked, Embedded, Failure, Vectors
 
 FILE_FIELD = "file"
+MOST_FIELDS = 100
+"""Of a form. What is not asked for is passed over, as other services do."""
 WEB = ("http://", "https://")
 
 
@@ -24,19 +27,19 @@ async def embed_url(house: House, request: Request, url: str) -> Vectors:
     """The vector of what lies at a URL. Raises `Problem` with the reason for none."""
     require_web(url)
     await unless_gone(request, house.line.enter())
-    return await _embed(house, request, location=url.strip())
+    return _vector(await _embed(house, request, location=url.strip()))
 
 
 async def embed_upload(house: House, request: Request) -> tuple[Vectors, str | None]:
     """The vector of the uploaded file, and the id that came with it. The body is read when it is its turn only."""
     await house.line.enter()
     try:
-        async with request.form(max_files=1, max_fields=8) as form:
+        async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
             data, image_id = await _file(form), form.get("image_id")
     except BaseException:
         house.line.leave()
         raise
-    return await _embed(house, request, data=data), image_id if isinstance(image_id, str) else None
+    return _vector(await _embed(house, request, data=data)), image_id if isinstance(image_id, str) else None
 
 
 def require_web(url: str) -> None:
@@ -45,21 +48,25 @@ def require_web(url: str) -> None:
         raise refused(Reason.UNSUPPORTED_SCHEME)
 
 
-async def _embed(house: House, request: Request, *, location: str = "", data: bytes | None = None) -> Vectors:
-    """For who has a place in the line; gives it up when the pipeline is done with the picture."""
+async def _embed(house: House, request: Request, *, location: str = "", data: bytes | None = None) -> Answer:
+    number = request_id(request)
+    return await ask(house, request, lambda callers: callers.ask(number, location=location, data=data))
+
+
+async def ask(house: House, request: Request, begin: Callable[[Callers], Asked]) -> Answer:
+    """What comes of it. For who has a place in the line; gives it up when the pipeline is done with the picture."""
     try:
         callers = house.services.callers
-        asked = callers.ask(request_id(request), location=location, data=data)
+        asked = begin(callers)
     except BaseException:
         house.line.leave()
         raise
     asked.result.add_done_callback(lambda _: house.line.leave())
     try:
-        result = await unless_gone(request, asyncio.shield(asyncio.wrap_future(asked.result)))
+        return await unless_gone(request, asyncio.shield(asyncio.wrap_future(asked.result)))
     except (CallerGoneError, asyncio.CancelledError):
         callers.withdraw(asked)
         raise
-    return _vector(result)
 
 
 async def _file(form: FormData) -> bytes:
@@ -70,7 +77,7 @@ async def _file(form: FormData) -> bytes:
     return await upload.read()
 
 
-def _vector(result: Result) -> Vectors:
+def _vector(result: Answer) -> Vectors:
     match result:
         case Embedded():
             return result.vector

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from daemon.api.problems import Problem
 
@@ -64,3 +66,22 @@ class Line:
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+class Seats:
+    """So many at a time, and no line. For one event loop."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A seat while this lasts. Raises `Problem` (429) when all are taken."""
+        if self._taken >= self._number:
+            raise Problem(429, "too_busy", f"{self._number} callers wait for runs already", retry_after=RETRY_SECONDS)
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1

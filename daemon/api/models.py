@@ -1,50 +1,16 @@
-"""The bodies of requests and answers. Field names are those of the service that vectord replaces."""
+"""The bodies of answers. Field names are those of the service that vectord replaces."""
 
 from datetime import datetime
-from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
-
-LARGEST = 2**63 - 1
-MOST_IDS = 10_000
-ID_PATTERN = r"^[^\x00-\x1f\x7f\ud800-\udfff]{1,200}$"
-ID_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "string", "minLength": 1, "maxLength": 200},
-        {"type": "integer", "minimum": -LARGEST - 1, "maximum": LARGEST},
-    ]
-}
+from pydantic import BaseModel, Field
 
 
-def _as_text(value: object) -> object:
-    """A number is an id, too; true is none."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+class Mistake(BaseModel):
+    """What is wrong with a request, and where."""
 
-
-def _printable(value: object) -> object:
-    if isinstance(value, str) and any(ord(sign) < 32 or 0xD800 <= ord(sign) < 0xE000 for sign in value):
-        raise ValueError("an id has no control characters in it")
-    return value
-
-
-ImageIdText = Annotated[
-    str,
-    BeforeValidator(_printable),
-    BeforeValidator(_as_text),
-    StringConstraints(min_length=1, max_length=200),
-    WithJsonSchema(ID_SCHEMA),
-]
-"""An image's id, text or number; text throughout, since a bigint is more than a JavaScript number can hold."""
-
-Location = Annotated[str, BeforeValidator(_printable), StringConstraints(min_length=1, max_length=8192)]
-"""An http(s) URL."""
-
-
-class Body(BaseModel):
-    """A request's body: an unknown field is a mistake."""
-
-    model_config = ConfigDict(extra="forbid")
+    where: str
+    message: str
 
 
 class ProblemAnswer(BaseModel):
@@ -52,6 +18,25 @@ class ProblemAnswer(BaseModel):
 
     reason: str
     message: str
+    image_id: str | None = Field(default=None, description="The image that it is about, where it is about one.")
+    errors: list[Mistake] | None = Field(default=None, description="Of a request that is wrong, each mistake.")
+
+
+class HealthAnswer(BaseModel):
+    """Whether the daemon is alive and gets on, whether it takes work, and a word about each part."""
+
+    healthy: bool
+    ready: bool
+    state: str
+    status: str
+    parts: dict[str, str]
+
+
+class ReadyAnswer(BaseModel):
+    """Whether the daemon takes work; `status` tells why not."""
+
+    ready: bool
+    status: str
 
 
 class Extracted(BaseModel):
@@ -61,13 +46,6 @@ class Extracted(BaseModel):
     feature_vector: list[float]
     dimension: int
     model_version: str
-
-
-class ProcessImage(Body):
-    """An image to work on now. `image_url` is fetched instead of the image's own location, where it is given."""
-
-    image_id: ImageIdText
-    image_url: Location | None = None
 
 
 class Processed(BaseModel):
@@ -88,15 +66,6 @@ class BatchProcessed(BaseModel):
     failed: int
     failed_ids: list[str]
     reasons: dict[str, str]
-
-
-class ProcessAll(Body):
-    """Images to work on: all, or `limit` of them. `force_reprocess`: also those that have a vector."""
-
-    limit: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
-    skip_processed: bool = True
-    force_reprocess: bool = False
-    wait: bool = False
 
 
 class RunAnswer(BaseModel):
@@ -165,14 +134,6 @@ class FailuresAnswer(BaseModel):
 
     counts: dict[str, int]
     failures: list[FailureAnswer]
-
-
-class RetryBody(Body):
-    """One of the three."""
-
-    image_id: ImageIdText | None = None
-    reason: str | None = None
-    all: bool = False
 
 
 class Retried(BaseModel):

@@ -1,6 +1,7 @@
 """What callers are told when something is wrong: JSON with a stable `reason`, and no secret of the house."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, HTTPException, Request
@@ -8,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from daemon.api.models import ProblemAnswer
 from daemon.errors import (
     DatabaseError,
     DatabaseUnavailableError,
@@ -33,6 +35,21 @@ STATUSES: Mapping[FailureClass, int] = {
 OF_OTHERS = frozenset({Reason.HOST_UNAVAILABLE})
 """Of class system, since no image is to blame, but not this daemon's fault either."""
 
+MEANINGS: Mapping[int, str] = {
+    400: "The body cannot be read.",
+    401: "No token, or a wrong one.",
+    404: "It is not there.",
+    413: "The request is too large.",
+    421: "The Host header names another host.",
+    422: "The request is wrong, or the picture comes to no vector: `reason` tells why.",
+    424: "Whoever serves the picture failed; trying again later may help.",
+    429: "Too many requests wait already.",
+    503: "The daemon starts or stops, or PostgreSQL is away.",
+}
+ANYWHERE = (401, 413, 421, 422, 503)
+"""What any route but the probes may answer."""
+HEADERS: Mapping[int, str] = {401: "WWW-Authenticate", 424: "Retry-After", 429: "Retry-After", 503: "Retry-After"}
+
 SAYINGS: Mapping[int, str] = {404: "no_such_path", 405: "method_not_allowed"}
 _log = structlog.get_logger("vectord.http")
 
@@ -51,6 +68,17 @@ class Problem(HTTPException):
 
 class CallerGoneError(Exception):
     """Nobody waits for the answer any more."""
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """A route's `responses`: the problems that it may answer with."""
+    return {status: _documented(status) for status in statuses}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    schema = {"schema": {"type": "integer" if HEADERS.get(status) == "Retry-After" else "string"}}
+    headers = {"headers": {HEADERS[status]: schema}} if status in HEADERS else {}
+    return {"model": ProblemAnswer, "description": MEANINGS[status], **headers}
 
 
 def refused(reason: Reason, retry_after: float | None = None) -> Problem:

@@ -1,7 +1,9 @@
 """Around every request: its number, its time, what is told of it, and the headers of its answer."""
 
+import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from uuid import uuid4
 
@@ -15,6 +17,14 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 """What is taken over from a caller's X-Request-ID: nothing that could break a log line."""
 UNKNOWN_ROUTE = "unknown"
 """For paths that are none of ours: their number has no bound, and a label's must have one."""
+
+ENDLESS = "text/event-stream"
+"""An answer of this type lasts as long as somebody listens, so its time is that to its beginning."""
+
+MOST_UNREAD = 16 * 1024 * 1024
+"""Bytes of a body that the application left, and that are read all the same."""
+UNREAD_SECONDS = 2.0
+"""So long may they take to come."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -37,14 +47,18 @@ class Record:
             await self._app(scope, receive, send)
             return
         request, began, status = _request_id(scope), monotonic(), 499
+        ended: float | None = None
         body = _Body(scope, receive)
         scope.setdefault("state", {})["request"] = request
 
         async def send_recorded(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
             if message["type"] == "http.response.start":
+                await body.finish()
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
+                if headers.get("Content-Type", "").startswith(ENDLESS):
+                    ended = monotonic()
                 headers["X-Request-ID"] = request
                 if not body.complete:
                     headers["Connection"] = "close"  # Or whoever goes on sending would be listened to for ever.
@@ -61,7 +75,7 @@ class Record:
                     method=scope["method"],
                     route=_route(scope),
                     status=status,
-                    seconds=monotonic() - began,
+                    seconds=(ended or monotonic()) - began,
                     request=request,
                 )
             )
@@ -72,7 +86,9 @@ class _Body:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers = dict(scope["headers"])
-        self.complete = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+        length = headers.get(b"content-length", b"0")
+        self.complete = length == b"0" and b"transfer-encoding" not in headers
+        self._is_coming = b"expect" not in headers and (not length.isdigit() or int(length) <= MOST_UNREAD)
         self._receive = receive
 
     async def receive(self) -> Message:
@@ -80,6 +96,23 @@ class _Body:
         if message["type"] == "http.request" and not message.get("more_body", False):
             self.complete = True
         return message
+
+    async def finish(self) -> None:
+        """Reads what is left, if that is little: a connection closed over unread bytes is reset, and with it goes the
+        answer that its other end has not read yet.
+        """
+        if self.complete or not self._is_coming:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(UNREAD_SECONDS):
+                await self._read(MOST_UNREAD)
+
+    async def _read(self, most: int) -> None:
+        while not self.complete and most > 0:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                return
+            most -= len(message.get("body", b""))
 
 
 def _request_id(scope: Scope) -> str:

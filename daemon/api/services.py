@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from daemon.api.feed import Feed
 from daemon.api.line import Line
-from daemon.db.findings import FailureSeen, Figure, Why
+from daemon.db.findings import FailureSeen, Figure, WaitingSeen, Why
 from daemon.errors import NotServingError, Reason
-from daemon.records import Asked, Claim, ImageId, Told, Vectors
+from daemon.records import Asked, Claim, ImageId, StoredBytes, Told, Vectors
 
 
 class Callers(Protocol):
     """The pipeline: `pipeline.callers.Callers`."""
 
     def ask(self, request: str, *, location: str = "", data: bytes | None = None) -> Asked: ...
+    def look(self, request: str, image_id: ImageId, location: str | StoredBytes) -> Asked: ...
     def withdraw(self, asked: Asked) -> None: ...
     def work_on(self, claim: Claim) -> Future[Told]: ...
 
@@ -69,8 +71,19 @@ class Neighbour(Protocol):
     def version(self) -> str | None: ...
 
 
+class ImageVector(Protocol):
+    """An image's vector: `db.similar.ImageVector`."""
+
+    @property
+    def values(self) -> Sequence[float]: ...
+    @property
+    def version(self) -> str | None: ...
+
+
 class Similar(Protocol):
     """Search by vectors: `db.similar.Similar`."""
+
+    def vector_of(self, image_id: ImageId) -> ImageVector: ...
 
     def to_image(self, image_id: ImageId, k: int) -> Sequence[Neighbour]: ...
     def to_vector(self, vector: Vectors, k: int) -> Sequence[Neighbour]: ...
@@ -81,7 +94,14 @@ class Reports(Protocol):
 
     def why(self, image_id: ImageId) -> Why: ...
     def failures(self, reason: Reason | None, limit: int) -> Sequence[FailureSeen]: ...
+    def waiting(self, limit: int) -> Sequence[WaitingSeen]: ...
     def dead(self) -> Mapping[str, Figure]: ...
+
+
+class Whereabouts(Protocol):
+    """Where pictures lie: `db.whereabouts.Whereabouts`."""
+
+    def of(self, image_id: ImageId) -> tuple[ImageId, str | StoredBytes] | None: ...
 
 
 class Retries(Protocol):
@@ -102,15 +122,17 @@ class Services:
     similar: Similar
     reports: Reports
     retries: Retries
+    whereabouts: Whereabouts
     signature: Callable[[], str]
     dimension: int
 
 
 class House:
-    """The services once they are there, and the line before them."""
+    """The services once they are there, and what stands before them: the line, and the feed of those who watch."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, feed: Feed) -> None:
         self.line = line
+        self.feed = feed
         self._services: Services | None = None
 
     def open(self, services: Services) -> None:

@@ -1,7 +1,9 @@
 """The seam to psycopg2: connecting, and its errors as ours."""
 
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from typing import Any
 
@@ -17,6 +19,7 @@ __all__ = [
     "Connection",
     "Cursor",
     "connect",
+    "cut",
     "mapped_errors",
     "named_ids",
     "savepoint",
@@ -47,9 +50,9 @@ KEEPALIVE: dict[str, Any] = {
 }
 """A peer that vanished behind a NAT is noticed after 10 + 3 * 5 s, or 25 s with bytes under way, instead of hours."""
 
-TEMPORARY_STATES = frozenset({"25006", "55P03", "57014", "58030"})
-"""SQLSTATEs beyond the classes below that pass by themselves: a read-only standby, a lock not had, a statement
-cancelled, an I/O error. Source: PostgreSQL manual, appendix A."""
+TEMPORARY_STATES = frozenset({"25006", "25P03", "25P04", "55P03", "57014", "58030"})
+"""SQLSTATEs beyond the classes below that pass by themselves: a read-only standby, a transaction that idled or lasted
+too long, a lock not had, a statement cancelled, an I/O error. Source: PostgreSQL manual, appendix A."""
 
 TEMPORARY_CLASSES = frozenset({"08", "40", "53", "57"})
 """Connection exception, transaction rollback (deadlock), insufficient resources, operator intervention."""
@@ -125,6 +128,12 @@ def named_ids() -> Iterator[None]:
         if sqlstate(error) in IMPOSSIBLE_ID:
             raise NotFoundError(f"there is no such image: {error}") from error
         raise
+
+
+def cut(connection: Connection) -> None:
+    """Breaks a connection under whichever thread waits for it; that one closes it."""
+    with suppress(OSError, psycopg2.Error), socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def connect_nonblocking(dsn: str, application_name: str) -> Connection:

@@ -152,6 +152,19 @@ class FailureSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingSeen:
+    """An image that failed and waits for another try. Credentials are hidden as in `FailureSeen`."""
+
+    image_id: ImageId
+    reason: str
+    explanation: str
+    detail: str
+    attempts: int
+    next_try: datetime
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSeen:
     """An image's job."""
 

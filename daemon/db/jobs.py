@@ -1,8 +1,9 @@
 """The queue: who works on which image, and until when."""
 
+import logging
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,10 +13,18 @@ from daemon.db.driver import Cursor
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.errors import Reason
-from daemon.records import Claim, ImageId, StoredBytes
+from daemon.policy import LONGEST_DELAY
+from daemon.records import Claim, Dead, ImageId, StoredBytes
 
+log = logging.getLogger(__name__)
+
+STAGE = "claim"
 COUNTED = 100_000
 """Jobs that `backlog` counts at most: some 20 ms."""
+CALLED_BACK = 1000
+"""Jobs at a time whose due time the server's clock left behind."""
+CLOCK_SLACK = 600.0
+"""Seconds by which a clock may be set back before that counts: less than what a retry may wait for anyway."""
 LOOK_AGAIN_SECONDS = 0.05
 """What is due and could not be claimed, or is about to be committed, is not worth spinning for."""
 POLLS_PER_BELL = 3
@@ -65,6 +74,9 @@ class JobQueue:
         self._worker = {"worker": worker, "host": platform.node(), "pid": os.getpid(), "signature": signature}
         self._lease = {"worker": worker, "lease_seconds": lease_seconds, "max_attempts": max_attempts}
         self._stored_bytes = stored_bytes
+        self.tell: Callable[[Dead], None] = lambda _: None
+        """Hears of each job that a claim found dead as `daemon_lost`: nobody lives that could have said so."""
+        self._farthest = max(LONGEST_DELAY, lease_seconds) + CLOCK_SLACK
         self.poll_every(poll_seconds)
         self._bell_is_up = False
         self._found_nothing = False
@@ -81,9 +93,11 @@ class JobQueue:
         """Leases up to `limit` due jobs. Those whose image is gone are removed instead."""
         token = uuid4()
         with self._pool.transaction() as cursor:
-            rows = self._lease_jobs(cursor, token, limit)
+            rows, lost = self._lease_jobs(cursor, token, limit)
             claims = self._with_locations(cursor, token, rows) if rows else []
             self._take_off_the_bell(cursor, more=len(rows) == limit)
+        for row in lost:
+            self.tell(Dead(claim=_claim(row, token, ""), stage=STAGE, reason=Reason.DAEMON_LOST, detail=""))
         self._found_nothing = not claims
         return claims
 
@@ -108,7 +122,8 @@ class JobQueue:
         """How long to sleep: 0 when a job is due, None when nothing is pending. From now on the triggers call.
 
         What is due and escaped the last claim is locked by another session, so it is looked for a little later, and so
-        are the jobs of transactions that found no bell and have not ended.
+        are the jobs of transactions that found no bell and have not ended. What is due later than anything is ever put
+        off to, since the server's clock was set back, is due now.
         """
         with self._pool.transaction() as cursor:
             # The order matters: see migrations/ring.sql. Each statement sees what was committed before it.
@@ -117,7 +132,10 @@ class JobQueue:
             cursor.execute(self._queries["writers"])
             writers = bool(_only(cursor))
             cursor.execute(self._queries["until_due"])
-            return self._sleep(_only(cursor), writers=writers)
+            first, last = cursor.fetchone() or (None, None)
+            if last is not None and last > self._farthest and self._call_back(cursor):
+                return 0.0
+            return self._sleep(first, writers=writers)
 
     def backlog(self) -> Backlog:
         with self._pool.transaction() as cursor:
@@ -131,6 +149,12 @@ class JobQueue:
             cursor.execute(self._queries["stored_bytes"], {"id": claim.image_id})
             return bytes(_only(cursor) or b"")
 
+    def _call_back(self, cursor: Cursor) -> bool:
+        cursor.execute(self._queries["call_back"], {"seconds": self._farthest, "limit": CALLED_BACK})
+        if cursor.rowcount:
+            log.warning("the server's clock was set back: what was due hours from now is due now")
+        return cursor.rowcount > 0
+
     def _sleep(self, until_due: float | None, *, writers: bool) -> float | None:
         if until_due is not None and until_due <= 0:
             return LOOK_AGAIN_SECONDS if self._found_nothing else 0.0
@@ -143,11 +167,14 @@ class JobQueue:
             cursor.execute(self._queries["take_off_the_bell"])
             self._bell_is_up = False
 
-    def _lease_jobs(self, cursor: Cursor, token: UUID, limit: int) -> list[list[Any]]:
+    def _lease_jobs(self, cursor: Cursor, token: UUID, limit: int) -> tuple[list[list[Any]], list[list[Any]]]:
+        """The jobs leased, and those that are dead instead."""
         lost = {"exhausted_reason": Reason.DAEMON_LOST.label}
         cursor.execute(self._queries["claim"], self._lease | lost | {"token": token, "limit": limit})
         # RETURNING keeps no order; `place` is that of the queue.
-        return [row for _, exhausted, *row in sorted(cursor.fetchall()) if not exhausted]
+        found = sorted(cursor.fetchall())
+        leased, dead = ([row for _, exhausted, *row in found if exhausted is end] for end in (False, True))
+        return leased, dead
 
     def _with_locations(self, cursor: Cursor, token: UUID, rows: list[list[Any]]) -> list[Claim]:
         locations = self._locations(cursor, [row[0] for row in rows])
@@ -174,7 +201,7 @@ def fences(claims: Sequence[Claim]) -> dict[str, Any]:
 
 
 def _claim(row: list[Any], token: UUID, location: Location) -> Claim:
-    image_id, revision, attempt, suspect, enqueued_at = row
+    image_id, revision, attempt, suspect, enqueued_at, backfill = row
     return Claim(
         image_id=image_id,
         revision=revision,
@@ -182,6 +209,7 @@ def _claim(row: list[Any], token: UUID, location: Location) -> Claim:
         location=location,
         attempt=attempt,
         suspect=suspect,
+        backfill=backfill,
         enqueued_at=enqueued_at,
     )
 

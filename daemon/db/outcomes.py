@@ -18,6 +18,7 @@ from daemon.db.pool import Pool
 from daemon.errors import DatabaseError, DatabaseUnavailableError, FailureClass, Reason
 from daemon.records import Claim, Dead, ImageId, Outcome, Released, Retry, Stored
 
+STAGE = "store"
 QUERIES_STORE = QUERIES.with_name("queries_store.sql")
 LOCK_TIMEOUT = "500ms"
 """Shorter than PostgreSQL's deadlock_timeout (1 s), so that in a deadlock it is never the users' session that loses."""
@@ -35,8 +36,9 @@ REFUSED_CLASSES = frozenset({"22", "23", "P0"})
 class Written:
     """How many of each outcome took effect, and the images whose outcome did not.
 
-    Those were overtaken (changed, deleted, taken over), were locked by another session and go back to the queue, or
-    have a vector that the table refuses and are dead as `vector_refused`.
+    Those were overtaken (changed, deleted, taken over), or were locked by another session and go back to the queue.
+    `refused` are outcomes that took effect instead of others: the table refuses the vector, so the image is dead as
+    `vector_refused`, and counts among the dead.
     """
 
     stored: int = 0
@@ -44,6 +46,7 @@ class Written:
     retried: int = 0
     released: int = 0
     overtaken: tuple[ImageId, ...] = ()
+    refused: tuple[Dead, ...] = ()
 
     def __add__(self, other: "Written") -> "Written":
         return Written(
@@ -52,6 +55,7 @@ class Written:
             retried=self.retried + other.retried,
             released=self.released + other.released,
             overtaken=self.overtaken + other.overtaken,
+            refused=self.refused + other.refused,
         )
 
 
@@ -101,9 +105,13 @@ class OutcomeWriter:
             # Its image was deleted in mid-store, where it may not be locked against that. By now that shows.
             with suppress(_RowRefusedError):
                 return self._write([outcome])
+        locked = isinstance(error, _RowLockedError)
+        dead = _refused(outcome.claim, error)
         with self._pool.transaction() as cursor:
-            self._settle(cursor, [_instead(outcome.claim, error)])
-        return Written(overtaken=(outcome.claim.image_id,))
+            done = self._settle(cursor, [_postponement(outcome.claim) if locked else _settlement(dead)])
+        if locked or not done:
+            return Written(overtaken=(outcome.claim.image_id,))
+        return Written(dead=1, refused=(dead,))
 
     def _store(self, cursor: Cursor, stored: Sequence[Stored]) -> set[ImageId]:
         """The images whose vectors were written."""
@@ -186,10 +194,12 @@ def _settlement(outcome: Dead | Retry | Released) -> _Settlement:
             )
 
 
-def _instead(claim: Claim, error: DatabaseError | DatabaseUnavailableError) -> _Settlement:
-    if isinstance(error, _RowLockedError):
-        return _Settlement(claim=claim, given_back=1, delay=POSTPONE_SECONDS)
-    return _Settlement(claim=claim, state="dead", reason=Reason.VECTOR_REFUSED.label, detail=_storable(str(error)))
+def _postponement(claim: Claim) -> _Settlement:
+    return _Settlement(claim=claim, given_back=1, delay=POSTPONE_SECONDS)
+
+
+def _refused(claim: Claim, error: Exception) -> Dead:
+    return Dead(claim=claim, stage=STAGE, reason=Reason.VECTOR_REFUSED, detail=str(error))
 
 
 def _storable(detail: str) -> str:

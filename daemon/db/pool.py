@@ -3,26 +3,39 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import BoundedSemaphore, Lock
+from time import monotonic
 
-from daemon.db.driver import Connection, Cursor, connect, mapped_errors
+from daemon.db.driver import Connection, Cursor, connect, cut, mapped_errors, sqlstate
 from daemon.errors import VectordError
+
+KEPT = frozenset({"", "22", "23", "40", "55", "P0"})
+"""Classes of SQLSTATEs that are the fault of a row, a lock or a rival. After any other error the session goes: what is
+set for a role or a database (read-only, a timeout, a search_path) holds for sessions that begin, so one that began at
+the wrong moment would fail for ever."""
+FROZEN_SECONDS = 60.0
 
 
 class Pool:
     """At most `size` connections to `dsn`, opened when first needed; one that broke is replaced by the next call.
 
+    A transaction in which nothing happens for `frozen_seconds` is ended by the server: whoever is stopped in the middle
+    of one, or whose machine went away, would keep others from the rows that it has locked.
     Raises `DatabaseUnavailableError` when the server is away, `DatabaseError` when it refuses.
     """
 
-    def __init__(self, dsn: str, *, size: int, application_name: str = "vectord") -> None:
+    def __init__(
+        self, dsn: str, *, size: int, application_name: str = "vectord", frozen_seconds: float = FROZEN_SECONDS
+    ) -> None:
         self.size = size
         self.in_use = 0
         """Connections handed out just now."""
         self._dsn = dsn
         self._application_name = application_name
+        self._frozen_seconds = frozen_seconds
         self._room = BoundedSemaphore(size)
         self._lock = Lock()
         self._idle: list[Connection] = []
+        self._since: dict[Connection, float] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
@@ -30,11 +43,11 @@ class Pool:
         with self._room, self._counted():
             taken = self._take()
             try:
-                with mapped_errors(), taken, taken.cursor() as cursor:
+                with self._watched(taken), mapped_errors(), taken.cursor() as cursor:
                     yield cursor
-            except VectordError:
-                # The server went away: whatever idles here is as dead as this one.
-                self.close() if taken.closed else self._give_back(taken)
+                    taken.commit()
+            except VectordError as error:
+                self._judge(taken, error)
                 raise
             except BaseException:
                 taken.close()
@@ -60,6 +73,29 @@ class Pool:
             with suppress(Exception):
                 one.close()
 
+    def break_off(self, seconds: float) -> int:
+        """Cuts the connections of transactions that last longer than so long, and counts them. From any thread.
+
+        TCP finds out about a machine that is gone, but not about a pooler or proxy that takes the bytes and never
+        answers. Whoever waits for that answer gets a `DatabaseUnavailableError`.
+        """
+        with self._lock:
+            overdue = [one for one, since in self._since.items() if monotonic() - since > seconds]
+            for one in overdue:
+                cut(one)
+        return len(overdue)
+
+    @contextmanager
+    def _watched(self, taken: Connection) -> Iterator[None]:
+        with self._lock:
+            self._since[taken] = monotonic()
+        try:
+            yield
+        finally:
+            # Before anyone closes it: what it was known by may be somebody else's socket then.
+            with self._lock:
+                del self._since[taken]
+
     @contextmanager
     def _counted(self) -> Iterator[None]:
         with self._lock:
@@ -74,7 +110,24 @@ class Pool:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        return connect(self._dsn, self._application_name)
+        made = connect(self._dsn, self._application_name)
+        with self._watched(made), mapped_errors(), made, made.cursor() as cursor:
+            milliseconds = round(self._frozen_seconds * 1000)
+            cursor.execute("SET idle_in_transaction_session_timeout = %s", (milliseconds,))
+        return made
+
+    def _judge(self, taken: Connection, error: VectordError) -> None:
+        """Undoes what was begun, and decides whether the connection can be used again."""
+        # What it says of a connection that broke must not hide why that broke.
+        with suppress(Exception):
+            taken.rollback()
+        if taken.closed:
+            # The server went away: whatever idles here is as dead as this one.
+            self.close()
+        elif sqlstate(error)[:2] in KEPT:
+            self._give_back(taken)
+        else:
+            taken.close()
 
     def _give_back(self, taken: Connection) -> None:
         with self._lock:

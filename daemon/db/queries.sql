@@ -29,7 +29,7 @@ SET state = CASE WHEN exhausted THEN 'dead' ELSE 'pending' END,
     failed_at = CASE WHEN exhausted THEN now() ELSE j.failed_at END
 FROM due
 WHERE j.image_id = due.image_id
-RETURNING place, exhausted, j.image_id, j.revision, j.attempts, j.suspect, j.enqueued_at
+RETURNING place, exhausted, j.image_id, j.revision, j.attempts, j.suspect, j.enqueued_at, j.priority > 0
 
 -- name: locations
 -- A statement of its own, after the jobs are locked: its snapshot is newer than theirs, so a location is never older
@@ -92,8 +92,9 @@ SELECT EXISTS (
 )
 
 -- name: until_due
--- Seconds until the next job is due; none when nothing is pending.
-SELECT extract(epoch FROM min(j.due) - clock_timestamp())::double precision
+-- Seconds until the first job is due, and until the last one is; none when nothing is pending.
+SELECT extract(epoch FROM min(j.due) - clock_timestamp())::double precision,
+       extract(epoch FROM max(l.due) - clock_timestamp())::double precision
 FROM (VALUES (0::smallint), (1::smallint)) AS p (priority)
 CROSS JOIN LATERAL (
     SELECT coalesce(d.lease_until, d.not_before) AS due
@@ -102,6 +103,33 @@ CROSS JOIN LATERAL (
     ORDER BY coalesce(d.lease_until, d.not_before)
     LIMIT 1
 ) j
+CROSS JOIN LATERAL (
+    SELECT coalesce(d.lease_until, d.not_before) AS due
+    FROM {job} d
+    WHERE d.state = 'pending' AND d.priority = p.priority
+    ORDER BY coalesce(d.lease_until, d.not_before) DESC
+    LIMIT 1
+) l
+
+-- name: call_back
+-- What is due later than anything is ever put off to, because the server's clock was set back: due now. A lease whose
+-- holder lives is renewed by it.
+UPDATE {job} j
+SET not_before = least(j.not_before, now()), lease_until = CASE WHEN j.lease_until IS NOT NULL THEN now() END
+FROM (
+    SELECT f.image_id
+    FROM (VALUES (0::smallint), (1::smallint)) AS p (priority)
+    CROSS JOIN LATERAL (
+        SELECT d.image_id
+        FROM {job} d
+        WHERE d.state = 'pending' AND d.priority = p.priority
+          AND coalesce(d.lease_until, d.not_before) > now() + %(seconds)s * interval '1 second'
+        ORDER BY coalesce(d.lease_until, d.not_before) DESC
+        LIMIT %(limit)s
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) f
+) far
+WHERE j.image_id = far.image_id
 
 -- name: backlog
 -- Exact up to the limit; beyond it the counts stay at the limit, and the oldest is that of the first ones due.

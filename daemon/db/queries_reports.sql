@@ -58,6 +58,32 @@ CROSS JOIN LATERAL (
 LEFT JOIN {source} s ON s.{source_id} = newest.image_id
 ORDER BY newest.failed_at DESC, newest.image_id LIMIT %(limit)s
 
+-- name: waiting
+-- Those that failed and are not due yet, in the order of the index; whoever is in work there is passed over.
+SELECT next.image_id, next.reason, next.last_error, next.attempts, next.not_before,
+       CASE WHEN pg_typeof(s.{source_location}) = 'bytea'::regtype THEN NULL ELSE left(s.{source_location}::text, 2000) END,
+       octet_length(s.{source_location})
+FROM (VALUES (0::smallint), (1::smallint)) AS p (priority)
+CROSS JOIN LATERAL (
+    SELECT * FROM {job} j
+    WHERE j.state = 'pending' AND j.priority = p.priority AND coalesce(j.lease_until, j.not_before) > now()
+      AND j.lease_until IS NULL AND j.reason IS NOT NULL
+    ORDER BY coalesce(j.lease_until, j.not_before) LIMIT %(limit)s
+) next
+LEFT JOIN {source} s ON s.{source_id} = next.image_id
+ORDER BY next.not_before, next.image_id LIMIT %(limit)s
+
+-- name: whereabouts
+-- The whole location; of a picture that lies in the row, its size.
+SELECT s.{source_id},
+       CASE WHEN pg_typeof(s.{source_location}) = 'bytea'::regtype THEN NULL ELSE s.{source_location}::text END,
+       octet_length(s.{source_location})
+FROM {source} s WHERE s.{source_id} = %(id)s
+
+-- name: glance
+-- For one transaction: a look that is held up gives way, since it is only a look.
+SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %(milliseconds)s, true)
+
 -- name: image
 SELECT CASE WHEN pg_typeof(s.{source_location}) = 'bytea'::regtype THEN NULL ELSE left(s.{source_location}::text, 2000) END,
        octet_length(s.{source_location})
@@ -102,7 +128,7 @@ SELECT format_type(a.atttypid, NULL), set_config('search_path', concat_ws(', ', 
 FROM pg_attribute a WHERE a.attrelid = %(table)s::regclass AND a.attname = %(vector_column)s
 
 -- name: vector_of
-SELECT {target_vector}::text FROM {target} WHERE {target_id} = %(id)s
+SELECT {target_vector}::text, {target_version} FROM {target} WHERE {target_id} = %(id)s
 
 -- name: nearest_vector
 SELECT {target_id}, 1 - ({target_vector} <=> %(vector)s::vector), {target_version} FROM {target}

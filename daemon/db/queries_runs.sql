@@ -61,7 +61,8 @@ UPDATE {run} SET cursor_id = %(cursor)s, taken = taken + %(taken)s, skipped = sk
 WHERE run_id = %(run)s
 
 -- name: settle
--- Done is what has no job any more; failed, what is dead or waits for another try. An image that is gone is skipped.
+-- Done is what has no job any more; failed, what is dead or waits for another try. An image that is gone is skipped, and
+-- counts as one that was never queued.
 WITH over AS MATERIALIZED (
     SELECT i.image_id, j.image_id IS NOT NULL AS failed, vector.there IS NOT NULL AS stored
     FROM {run_image} i
@@ -74,6 +75,7 @@ WITH over AS MATERIALIZED (
 )
 UPDATE {run} r
 SET success = r.success + counted.stored, failed = r.failed + counted.failed, skipped = r.skipped + counted.lost,
+    taken = r.taken - counted.lost,
     failed_ids = (r.failed_ids || counted.ids)[1:%(most_ids)s]
 FROM (
     SELECT count(*) FILTER (WHERE stored AND NOT failed) AS stored, count(*) FILTER (WHERE failed) AS failed,

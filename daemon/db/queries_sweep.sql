@@ -19,9 +19,13 @@ SELECT (SELECT value FROM {setting} WHERE key = 'model'),
        EXISTS (SELECT FROM {reprocess} WHERE ended_at IS NULL)
 
 -- name: depth
--- Pending jobs, counted only so far, and those of them that can be worked on or are.
+-- Pending jobs, counted only so far, and those of them that can be worked on or are. What a backfill has leased is not
+-- the daemons' work: it would keep the queue full for them.
 SELECT count(*), count(*) FILTER (WHERE lease_token IS NOT NULL OR not_before <= now())
-FROM (SELECT lease_token, not_before FROM {job} WHERE state = 'pending' LIMIT %(most)s) pending
+FROM (
+    SELECT lease_token, not_before FROM {job}
+    WHERE state = 'pending' AND starts_with(worker, 'backfill:') IS NOT TRUE LIMIT %(most)s
+) pending
 
 -- name: highest
 SELECT s.{source_id} FROM {source} s WHERE s.{source_id} IS NOT NULL ORDER BY s.{source_id} DESC LIMIT 1
@@ -49,7 +53,11 @@ WITH looked AS MATERIALIZED (
           AND (j.state = 'pending' OR %(forced_since)s::timestamptz IS NULL OR j.failed_at >= %(forced_since)s)
         LIMIT 1
     ) job ON true
-    WHERE vector.done IS NULL AND job.known IS NULL
+    WHERE vector.done IS NULL AND job.known IS NULL AND NOT EXISTS (
+        -- A range that a backfill works on: a handful of rows at most, mostly none.
+        SELECT FROM {backfill} b
+        WHERE b.until > now() AND (b.after_id IS NULL OR looked.id > b.after_id) AND looked.id <= b.upto_id
+    )
     ORDER BY looked.id LIMIT %(room)s
 )
 SELECT (SELECT count(*) FROM looked), (SELECT id FROM looked ORDER BY id DESC LIMIT 1), ARRAY(SELECT id FROM missing)
@@ -84,7 +92,8 @@ UPDATE {sweep} SET cursor_id = %(cursor)s, highest_id = %(highest)s, cycle = %(c
     cycle_ended_at = CASE WHEN %(ended)s THEN now() ELSE cycle_ended_at END
 
 -- name: walked
-UPDATE {reprocess} SET walked_at = now() WHERE walked_at IS NULL
+-- A walk that left out what a backfill works on was none.
+UPDATE {reprocess} SET walked_at = now() WHERE walked_at IS NULL AND NOT EXISTS (SELECT FROM {backfill} WHERE until > now())
 
 -- name: finish
 -- A reprocess is over when it walked the table and nothing of what it queued can be worked on. What waits for a host

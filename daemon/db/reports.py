@@ -14,6 +14,7 @@ from daemon.db.findings import (
     Status,
     SweepSeen,
     VectorSeen,
+    WaitingSeen,
     Why,
     WorkerSeen,
     counted,
@@ -50,7 +51,7 @@ class Reports:
     def status(self) -> Status:
         """How things stand: one look in one transaction, its cost bounded whatever the tables' size."""
         with self._pool.transaction() as cursor:
-            look = _Look(cursor, self._queries, self._names)
+            look = Look(cursor, self._queries, self._names)
             model, generation, now = look.one("signature")
             images = look.images()
             return Status(
@@ -73,20 +74,26 @@ class Reports:
             cursor.execute(self._queries["failures"], {"reasons": reasons, "limit": limit})
             return [_failure(row) for row in cursor.fetchall()]
 
+    def waiting(self, limit: int = 100) -> list[WaitingSeen]:
+        """Images that failed and are tried again, the next one first."""
+        with self._pool.transaction() as cursor:
+            cursor.execute(self._queries["waiting"], {"limit": limit})
+            return [_waiting(row) for row in cursor.fetchall()]
+
     def dead(self) -> Mapping[str, Figure]:
         """How many images failed for good, by reason; without the reasons that none did."""
         with self._pool.transaction() as cursor:
-            return _Look(cursor, self._queries, self._names).dead()
+            return Look(cursor, self._queries, self._names).dead()
 
     def foreign(self) -> Figure:
         """Vectors that other programs made."""
         with self._pool.transaction() as cursor:
-            return foreign(_Look(cursor, self._queries, self._names).versions())
+            return foreign(Look(cursor, self._queries, self._names).versions())
 
     def why(self, image_id: ImageId) -> Why:
         """All that is known of one image. The id may be given as text, whatever its type in the table is."""
         with named_ids(), self._pool.transaction() as cursor:
-            look = _Look(cursor, self._queries, self._names)
+            look = Look(cursor, self._queries, self._names)
             model, generation, _ = look.one("signature")
             signature = None if model is None else with_generation(model, generation)
             image = look.maybe("image", id=str(image_id))
@@ -100,7 +107,7 @@ class Reports:
             )
 
 
-class _Look:
+class Look:
     """Rows of one transaction as records."""
 
     def __init__(self, cursor: Cursor, queries: Mapping[str, str], names: Names) -> None:
@@ -198,6 +205,19 @@ def _failure(row: tuple[Any, ...]) -> FailureSeen:
         detail=redact(detail or ""),
         attempts=attempts,
         failed_at=failed_at,
+        location=_location(text, size) or "",
+    )
+
+
+def _waiting(row: tuple[Any, ...]) -> WaitingSeen:
+    image_id, reason, detail, attempts, next_try, text, size = row
+    return WaitingSeen(
+        image_id=image_id,
+        reason=reason,
+        explanation=explain(reason),
+        detail=redact(detail or ""),
+        attempts=attempts,
+        next_try=next_try,
         location=_location(text, size) or "",
     )
 

@@ -31,6 +31,14 @@ class Neighbour:
     version: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageVector:
+    """An image's vector as the table has it, and what made it."""
+
+    values: tuple[float, ...]
+    version: str | None
+
+
 class Similar:
     """All methods raise `DatabaseUnavailableError` and `DatabaseError`.
 
@@ -49,9 +57,18 @@ class Similar:
             query = self._prepare(cursor, k + 1)
             cursor.execute(self._queries["vector_of"], {"id": str(image_id)})
             if (row := cursor.fetchone()) is None:
-                raise NotFoundError(f"image {image_id} has no vector; `why {image_id}` says more")
+                raise _no_vector(image_id)
             found = self._nearest(cursor, query, row[0].replace("{", "[").replace("}", "]"), k + 1)
             return [one for one in found if str(one.image_id) != str(image_id)][:k]
+
+    def vector_of(self, image_id: ImageId) -> ImageVector:
+        """An image's vector. Raises `NotFoundError` where it has none."""
+        with named_ids(), self._pool.transaction() as cursor:
+            cursor.execute(self._queries["vector_of"], {"id": str(image_id)})
+            if (row := cursor.fetchone()) is None:
+                raise _no_vector(image_id)
+            text, version = row
+            return ImageVector(values=tuple(map(float, text.strip("[]{}").split(","))), version=version)
 
     def to_vector(self, vector: Sequence[float] | Vectors, k: int = 10) -> list[Neighbour]:
         """The `k` images nearest to a vector, as long as the table's are."""
@@ -76,3 +93,7 @@ class Similar:
         return [
             Neighbour(image_id=one, similarity=cosine, version=version) for one, cosine, version in cursor.fetchall()
         ]
+
+
+def _no_vector(image_id: ImageId) -> NotFoundError:
+    return NotFoundError(f"image {image_id} has no vector; `why {image_id}` says more")

@@ -147,6 +147,7 @@ def _named(nearest: list[Neighbour], found: Mapping[int, Picture]) -> dict[str, 
 
 
 def _stay(daemon: Daemon, dsn: str, base: str, stop: StopRequest, console: Console) -> None:
-    console.print(f"\nThe daemon stays up. Insert rows and watch; Ctrl-C ends it.\n  psql '{dsn}'", highlight=False)
-    console.print(f"  pictures: {base}\n  daemon:   {daemon.address}/health, /metrics, /docs", highlight=False)
+    console.print("\nThe daemon stays up. Insert rows and watch; Ctrl-C ends it.", highlight=False)
+    console.print(f"  psql '{dsn}'\n  pictures: {base}", highlight=False, soft_wrap=True)
+    console.print(f"  API:      {daemon.address}/docs\n  console:  {daemon.address}/", highlight=False, soft_wrap=True)
     stop.wait()

@@ -13,7 +13,7 @@ from daemon.errors import Reason
 from daemon.loader.events import Event, LoaderStartFailed
 from daemon.loader.options import LoaderOptions
 from daemon.loader.pool import LoaderPool
-from daemon.records import Claim, Failure, Loaded, Released, StoredBytes
+from daemon.records import Claim, Delivered, Failure, Loaded, StoredBytes
 
 START_SECONDS = 20.0
 """For a loader to come up: tenths of a second, on a machine that does anything else as well."""
@@ -43,7 +43,7 @@ class Trial:
 
     def __init__(self, options: LoaderOptions) -> None:
         self._options = replace(options, processes=1, threads=1, slots=2, urgent_slots=0)
-        self._results: queue.SimpleQueue[Loaded | Failure | Released | LoaderStartFailed] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Delivered | LoaderStartFailed] = queue.SimpleQueue()
         self._pool = LoaderPool(options=self._options, deliver=self._results.put, emit=self._hear)
 
     def __enter__(self) -> Self:

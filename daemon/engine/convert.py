@@ -5,6 +5,7 @@ python -m daemon.engine.convert '{"alpha": 1.0, ...}' FOLDER
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -54,7 +55,16 @@ def convert(spec: ModelSpec, folder: Path) -> None:
     openvino = import_openvino()
     tensorflow = TensorFlow(memory_growth=True)
     frozen = tensorflow.freeze(network.build(spec), rows=None)
-    openvino.save_model(openvino.convert_model(frozen.graph), folder / MODEL, compress_to_fp16=False)
+    model = openvino.convert_model(frozen.graph)
+    try:
+        openvino.save_model(model, folder / MODEL, compress_to_fp16=False)
+    except RuntimeError as error:
+        # It says that writing went wrong, and not why: nearly always the disk is full.
+        free = shutil.disk_usage(folder).free
+        raise EngineError(
+            f"the converted model cannot be written to {folder} (key database.state_dir), where {free:,} bytes are "
+            f"free: {error}"
+        ) from error
 
 
 def parsed(text: str) -> ModelSpec:

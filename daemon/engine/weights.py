@@ -1,5 +1,6 @@
 """Finding the weights: a file of the user's, Keras' own for ImageNet (fetched once), or drawn ones for a demo."""
 
+import errno
 import hashlib
 import math
 import os
@@ -23,6 +24,9 @@ BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilen
 
 IMAGENET_SIZES = (96, 128, 160, 192, 224)
 """Input sizes that have ImageNet weights of their own; the others take those of 224."""
+
+UNWRITABLE = frozenset({errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS})
+"""What says of a failed fetch that the disk is to blame, and no server."""
 
 SEED = 20180113
 """Of the drawn weights; another seed is another model, and so is in their digest."""
@@ -103,6 +107,11 @@ def _fetch(url: str, path: Path, alpha: float, timeout: float) -> None:
             _read(part, alpha)
             os.replace(part, path)  # noqa: PTH105  # Atomic, and says so.
     except (OSError, EngineError) as error:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            raise EngineError(
+                f"the ImageNet weights cannot be kept in {path.parent} (key database.state_dir): {error.strerror}; "
+                "make room there, or name a file that is somewhere else in the key model.weights"
+            ) from error
         raise EngineError(
             f"the ImageNet weights could not be fetched from {url} ({error}); fetch that file elsewhere and name its "
             f"path in the key model.weights, or put it at {path}"

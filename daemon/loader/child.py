@@ -20,6 +20,13 @@ from daemon.loader.wire import Channel, Order, make_channels, order_message
 _ROOT = Path(__file__).resolve().parents[2]
 """The folder that the package `daemon` lies in."""
 _LAST_WORDS = 4096
+_ALLOCATION = {
+    # Each arena sets aside 64 MiB of address space.
+    "MALLOC_ARENA_MAX": "2",
+    # Pictures come and go, each of some MiB: to give their pages back each time costs 3 % of a loader's time.
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
+}
 _NOT_FOR_LOADERS = ("VECTORD_", "POSTGRES_", "PG", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_")
 """Beginnings of variables that hold the database's password or speak for the daemon."""
 
@@ -35,6 +42,8 @@ class Child:
     error_file: int
     started: float
     capacity: int
+    urgent_capacity: int
+    """Tasks beyond those, if they are urgent."""
     inherited_peak: int
     """KiB. Linux counts what the parent had resident as the child's own, so a peak says something above that alone."""
     solo: bool = False
@@ -52,17 +61,25 @@ class Child:
     finished: int = 0
     tasks: dict[int, Task] = field(default_factory=dict)
 
-    @property
-    def free(self) -> int:
+    def free(self, *, urgent: bool = False) -> int:
         """How many more tasks it would take now."""
-        return self.capacity - len(self.tasks) if self.ready and not self.leaving and not self.dying else 0
+        if not self.ready or self.leaving or self.dying:
+            return 0
+        room = self.capacity + self.urgent_capacity - len(self.tasks)
+        return room if urgent else min(room, self.capacity - sum(not one.claim.urgent for one in self.tasks.values()))
 
     def send(self, task: Task) -> None:
         """Hand it a task. Raises `OSError` when it does not listen."""
         location = task.claim.location if task.file is None else None
         if task.file is not None:  # Whoever had it before may have read from it.
             os.lseek(task.file, 0, os.SEEK_SET)
-        order = Order(task=task.number, slot=task.slot, location=location if isinstance(location, str) else None)
+        order = Order(
+            task=task.number,
+            slot=task.slot,
+            location=location if isinstance(location, str) else None,
+            thumbnail=task.thumbnail,
+            urgent=task.claim.urgent,
+        )
         self.channel.send(order_message(order), task.file)
         self.tasks[task.number] = task
 
@@ -121,6 +138,7 @@ def start_child(options: LoaderOptions, arena: Arena, *, now: float, solo: bool)
         error_file=error_file,
         started=now,
         capacity=1 if solo else options.threads,
+        urgent_capacity=0 if solo else options.urgent_threads,
         inherited_peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         solo=solo,
     )
@@ -142,13 +160,13 @@ def _spawn(end: int, arena: int, errors: int) -> subprocess.Popen[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without its secrets, and what keeps a loader small: glibc sets aside 64 MiB of address space an arena.
+    """Ours without its secrets, and how glibc is to handle a loader's memory.
 
     Drivers of stores take their credentials from the environment, so it cannot be empty.
     """
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_LOADERS)}
-    return {**kept, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"}
+    return {**kept, "PYTHONPATH": path, **_ALLOCATION}
 
 
 def _tail(file: int) -> str:

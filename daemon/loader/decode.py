@@ -8,6 +8,7 @@ of four times the target or more is decoded by libjpeg at a half, a quarter or a
 import contextlib
 import struct
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
@@ -27,6 +28,7 @@ from daemon.loader.convert import to_rgb, to_srgb
 from daemon.loader.ending import ends_early
 from daemon.loader.problem import LoadError
 from daemon.loader.sniff import Format, is_beginning, sniff
+from daemon.loader.thumbnail import encode_small
 from daemon.loader.variant import unknown_variant
 
 DRAFT_FACTOR = 2
@@ -83,14 +85,41 @@ def prepare(max_pixels: int) -> None:
         import_module("pillow_heif").register_heif_opener(thumbnails=False)
 
 
+Box = tuple[float, float, float, float]
+Finish = Callable[[Image.Image, Box | None], bytes]
+"""Makes bytes of a decoded picture, upright and RGB, of which the box is to be used."""
+
+
 def decode(data: bytes, *, size: int, max_pixels: int, srgb: bool = False) -> bytes:
     """The picture as `size * size * 3` bytes, RGB, row by row.
 
     Raises `LoadError` with the reason, and `MemoryError` when the limit of the process was in the way.
     """
+
+    def square(picture: Image.Image, box: Box | None) -> bytes:
+        small = picture.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=REDUCING_GAP)
+        return small.tobytes()
+
+    return _decoded(data, square, size=size, max_pixels=max_pixels, srgb=srgb)
+
+
+def make_thumbnail(data: bytes, *, side: int, most: int, max_pixels: int, srgb: bool = False) -> bytes:
+    """The picture as a JPEG of `most` bytes at most, in its own proportions, its longer side `side` pixels or fewer.
+
+    Raises as `decode` does.
+    """
+
+    def small(picture: Image.Image, box: Box | None) -> bytes:
+        return encode_small(picture, box, side=side, most=most)
+
+    return _decoded(data, small, size=side, max_pixels=max_pixels, srgb=srgb)
+
+
+def _decoded(data: bytes, finish: Finish, *, size: int, max_pixels: int, srgb: bool) -> bytes:
+    """What `finish` makes of the picture, every fault of the file told as a `LoadError`."""
     kind = _known(data)
     try:
-        return _pixels(data, kind.name, size=size, max_pixels=max_pixels, srgb=srgb)
+        return _finished(data, kind.name, finish, size=size, max_pixels=max_pixels, srgb=srgb)
     except LoadError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -113,7 +142,7 @@ def _known(data: bytes) -> Format:
     return kind
 
 
-def _pixels(data: bytes, name: str, *, size: int, max_pixels: int, srgb: bool) -> bytes:
+def _finished(data: bytes, name: str, finish: Finish, *, size: int, max_pixels: int, srgb: bool) -> bytes:
     with Image.open(BytesIO(data), formats=[name]) as image:
         if image.width * image.height > max_pixels:
             raise LoadError(Reason.TOO_MANY_PIXELS, f"{image.width} x {image.height}, limit {max_pixels}")
@@ -123,11 +152,10 @@ def _pixels(data: bytes, name: str, *, size: int, max_pixels: int, srgb: bool) -
         turn = _UPRIGHT.get(_orientation(image))
         if turn is not None:
             picture, box = picture.transpose(turn), None
-        small = picture.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=REDUCING_GAP)
-        return small.tobytes()
+        return finish(picture, box)
 
 
-def _draft(image: ImageFile.ImageFile, size: int) -> tuple[float, float, float, float] | None:
+def _draft(image: ImageFile.ImageFile, size: int) -> Box | None:
     """Ask a JPEG for a smaller decode; gives the part of it that the picture fills, without the rounded-up edge."""
     if image.format not in {"JPEG", "MPO"}:
         return None

@@ -21,7 +21,7 @@ from daemon.loader.slots import Slots
 from daemon.loader.tasks import Phase, Task
 from daemon.loader.verdict import MOST_LOSSES, Death, blame
 from daemon.loader.wire import Report, Step
-from daemon.records import Claim, Failure, Loaded, Pixels, Released, StoredBytes
+from daemon.records import Claim, Delivered, Failure, Loaded, Pixels, Released, StoredBytes, Thumbnail
 
 STAGE = "load"
 STALL_SECONDS = 1.0
@@ -29,7 +29,10 @@ STALL_SECONDS = 1.0
 BUSY_SECONDS = 5.0
 """When an image of a busy host should come again."""
 
-Deliver = Callable[[Loaded | Failure | Released], None]
+JPEG = b"\xff\xd8\xff"
+"""How one begins: what a loader gives for a picture is passed on to browsers."""
+
+Deliver = Callable[[Delivered], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,14 +91,20 @@ class Desk:
     def dispatch(self, children: list[Child], now: float) -> None:
         """Hand out what can be handed out, and send back what should not wait here."""
         for solo, lane in self._lanes.items():
-            serving = [child for child in children if child.solo is solo and child.free > 0]
-            while (room := sum(child.free for child in serving) - len(lane.reading)) > 0:
-                task = lane.intake.take(lambda host: self.hosts.room(host, now))
-                if task is None:
-                    break
-                self._moved = now
-                self._advance(task, lane, max(serving, key=lambda child: child.free), now)
-            self._turn_away(lane, now, idle=room > 0)
+            serving = [child for child in children if child.solo is solo]
+            self._hand_out(lane, serving, now, urgent=True)
+            idle = self._hand_out(lane, serving, now, urgent=False)
+            self._turn_away(lane, now, idle=idle)
+
+    def _hand_out(self, lane: Lane, serving: list[Child], now: float, *, urgent: bool) -> bool:
+        """Hands out as much as there is room for, to the least busy first; whether there is room for more."""
+        while sum(child.free(urgent=urgent) for child in serving) > len(lane.reading):
+            task = lane.intake.take(lambda host: self.hosts.room(host, now), urgent=urgent)
+            if task is None:
+                return True
+            self._moved = now
+            self._advance(task, lane, max(serving, key=lambda child: child.free(urgent=urgent)), now)
+        return False
 
     def stored(self, task: Task, answer: bytes | Exception | None, now: float) -> None:
         """The database has answered. A task that was given up meanwhile is forgotten."""
@@ -224,7 +233,19 @@ class Desk:
         task.close_file()
         task.phase = Phase.DELIVERED
         self._finished(task, report)
-        self._deliver(Loaded(claim=task.claim, pixels=self._pictures[task.slot], slot=task.slot))
+        if task.thumbnail:
+            self._looked_at(task, report.made)
+        else:
+            self._deliver(Loaded(claim=task.claim, pixels=self._pictures[task.slot], slot=task.slot))
+
+    def _looked_at(self, task: Task, length: int) -> None:
+        """A thumbnail is copied at once, so its slot is free again."""
+        jpeg = self._pictures[task.slot].reshape(-1)[: max(0, length)].tobytes()
+        if not jpeg.startswith(JPEG):
+            self.fail(task, Reason.LOADER_LOST, "no thumbnail")
+            return
+        self._slots.settle(task.slot)
+        self._deliver(Thumbnail(claim=task.claim, jpeg=jpeg))
 
     def _failed(self, task: Task, report: Report, reason: Reason, now: float, *, charged: bool) -> None:
         self._finished(task, report)

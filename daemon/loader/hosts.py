@@ -5,7 +5,8 @@ A host that answers 429 is left alone for as long as it says, and gets fewer ima
 used to answer falls silent at once, the network is taken to be down, and every host is left alone together.
 
 What a failure costs: an image that found out by its own attempt that a host is away pays for it. It does not where the
-host is known to have answered within a day, or the network seems down: then the fault is not the image's.
+network seems down, or where the host is known to have answered within a day and has been left alone since, or asks to
+wait, or could not even be asked twice in a row: then the fault is not the image's.
 """
 
 import math
@@ -46,6 +47,8 @@ UNREACHABLE = frozenset(
         Reason.TOTAL_TIMEOUT,
     }
 )
+BEFORE_ASKING = frozenset({Reason.DNS_FAILURE, Reason.CONNECTION_REFUSED, Reason.CONNECT_TIMEOUT, Reason.TLS_FAILURE})
+"""What happens before a host hears which image is wanted."""
 HOST_FAULTS = UNREACHABLE | {Reason.TLS_FAILURE, Reason.HTTP_SERVER_ERROR}
 NO_VERDICT = frozenset(
     {
@@ -116,7 +119,11 @@ class _Host:
     """Images sent back since its pause began."""
 
     def allowance(self) -> int:
-        return 1 if self.breaker.probing or self.slowed else int(self.limit)
+        return 1 if self.is_tried() else int(self.limit)
+
+    def is_tried(self) -> bool:
+        """Whether one image at a time tries it."""
+        return self.breaker.probing or self.slowed
 
 
 class HostBook:
@@ -152,8 +159,13 @@ class HostBook:
         return pause + self._pause * min(entry.turned_away * SPACING, LONGEST_SPREAD)
 
     def left_alone(self, now: float) -> int:
-        """How many hosts are left alone now."""
-        return sum(now < self._closed_until(entry) for entry in self._hosts.values())
+        """How many hosts are left alone now. May be asked from any thread, as `failing` may."""
+        return sum(now < self._closed_until(entry) for entry in list(self._hosts.values()))
+
+    def failing(self, now: float) -> int:
+        """Those, and the hosts that get one image at a time until one of them comes."""
+        network = self._network.probing
+        return sum(network or now < self._closed_until(one) or one.is_tried() for one in list(self._hosts.values()))
 
     def begin(self, host: str) -> None:
         """An image of this host is being fetched."""
@@ -175,7 +187,7 @@ class HostBook:
             return True
         if answer is Answer.SILENT:
             return True
-        excused = now < closed_until or (answer is Answer.BAD and self._excused(host, entry, reason, now))
+        excused = now < closed_until or self._excused(host, entry, reason, now)
         self._slow_down(entry, answer, now, retry_after)
         if answer is Answer.BAD:
             entry.breaker.bad(now, self._pause)
@@ -223,10 +235,13 @@ class HostBook:
     def _excused(self, host: str, entry: _Host, reason: Reason | None, now: float) -> bool:
         """Whether this failure says more about the installation than about the image; keeps count for that."""
         known = now - entry.answered < REMEMBERED
+        if reason is Reason.RATE_LIMITED:
+            return known
         if reason in UNREACHABLE:
             (self._silent_known if known else self._silent_unknown).add(host)
         if len(self._silent_known) >= SILENT_HOSTS or len(self._silent_unknown) >= UNKNOWN_HOSTS:
             self._network.failures = max(self._network.failures, THRESHOLD)
             self._network.bad(now, self._pause)
             return known or entry.excused < MOST_EXCUSED
-        return known and entry.breaker.probing
+        away = reason in BEFORE_ASKING and entry.breaker.failures > 0
+        return known and (away or entry.breaker.probing)

@@ -5,13 +5,20 @@ from collections.abc import Callable, Iterator
 from uuid import UUID
 
 from daemon.loader.tasks import Task
+from daemon.records import Claim
 
-Key = tuple[bool, str]
-"""Not urgent, and the host: urgent tasks sort first."""
+URGENT = 0
+Key = tuple[int, str]
+"""The rank, the lowest first, and the host."""
+
+
+def rank(claim: Claim) -> int:
+    """Who waits for an answer comes first, then what has just been written, then what the sweep found."""
+    return URGENT if claim.urgent else 1 + claim.backfill
 
 
 class Intake:
-    """A queue per host, urgent ones apart; the oldest task whose host has room comes first."""
+    """A queue per rank and host; of the tasks whose host has room, the oldest of the lowest rank comes first."""
 
     def __init__(self) -> None:
         self._queues: dict[Key, deque[Task]] = {}
@@ -25,15 +32,19 @@ class Intake:
 
     def put(self, task: Task) -> None:
         """At the end, or where its number says when it comes back."""
-        queue = self._queues.setdefault((not task.claim.urgent, task.host), deque())
+        queue = self._queues.setdefault((rank(task.claim), task.host), deque())
         if queue and queue[0].number > task.number:
             queue.appendleft(task)
         else:
             queue.append(task)
 
-    def take(self, has_room: Callable[[str], bool]) -> Task | None:
-        """The next task whose host has room."""
-        open_keys = ((key[0], queue[0].number, key) for key, queue in self._queues.items() if has_room(key[1]))
+    def take(self, has_room: Callable[[str], bool], *, urgent: bool = False) -> Task | None:
+        """The next task whose host has room; none that is not urgent, if that is asked for."""
+        open_keys = (
+            (key[0], queue[0].number, key)
+            for key, queue in self._queues.items()
+            if (key[0] == URGENT or not urgent) and has_room(key[1])
+        )
         first = min(open_keys, default=None)
         return None if first is None else self._pop(first[2])
 

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+THUMBNAIL_SIDE = 256
+"""Pixels of a thumbnail's longer side at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchOptions:
@@ -31,6 +34,8 @@ class LoaderOptions:
 
     processes: int = 1
     threads: int = 4
+    urgent_threads: int = 2
+    """Of each loader, beyond those, for urgent images alone."""
     timeout_seconds: float = 30.0
     memory_mb: int = 1024
     max_pixels: int = 50_000_000
@@ -50,6 +55,11 @@ class LoaderOptions:
     @property
     def all_slots(self) -> int:
         return self.slots + self.urgent_slots
+
+    @property
+    def thumbnail_side(self) -> int:
+        """Pixels of a thumbnail's longer side: its JPEG has to fit into a slot."""
+        return min(self.input_size, THUMBNAIL_SIDE)
 
 
 def to_plain(options: LoaderOptions) -> dict[str, Any]:

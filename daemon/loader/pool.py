@@ -46,6 +46,8 @@ class PoolStatus:
     loading: int
     """Images that loaders have."""
     hosts_left_alone: int
+    hosts_failing: int
+    """Those, and the hosts that one image at a time tries."""
     free: int
     slots: int
 
@@ -107,9 +109,10 @@ class LoaderPool:
         """How many more may be submitted now."""
         return 0 if self._nursery.broken() else self._slots.room(urgent=urgent)
 
-    def submit(self, claim: Claim, *, data: bytes | None = None) -> None:
+    def submit(self, claim: Claim, *, data: bytes | None = None, thumbnail: bool = False) -> None:
         """Take a claim; never blocks. `data`: the image's bytes, where they are at hand. Urgent ones go first.
 
+        `thumbnail`: a `Thumbnail` is to come of it instead of `Loaded`, and there is no slot to release.
         Raises `RuntimeError` when there is no slot for it: callers respect `free`.
         """
         self._slots.promise()
@@ -119,6 +122,7 @@ class LoaderPool:
             claim=claim,
             host=host_key(location) if isinstance(location, str) and data is None else "",
             solo=claim.suspect,
+            thumbnail=thumbnail,
             file=None if data is None else anonymous_file("vectord-upload", data),
         )
         self._dispatcher.call(partial(self._dispatcher.take, task))
@@ -126,6 +130,10 @@ class LoaderPool:
     def withdraw(self, claim: Claim) -> None:
         """Nobody waits for this claim any more: if no loader has it, it comes back as `Released`."""
         self._dispatcher.call(partial(self._desk.withdraw, claim.token))
+
+    def in_hand(self) -> int:
+        """Images that were submitted, and have neither failed nor had their pixels released."""
+        return self._slots.promised
 
     def release(self, slot: int) -> None:
         """The pixels of this slot are not needed any more. From any thread; twice does no harm."""
@@ -158,6 +166,7 @@ class LoaderPool:
             waiting=self._desk.waiting(solo=False) + self._desk.waiting(solo=True),
             loading=sum(len(child.tasks) for child in children),
             hosts_left_alone=self._desk.hosts.left_alone(self._clock.monotonic()),
+            hosts_failing=self._desk.hosts.failing(self._clock.monotonic()),
             free=self.free(),
             slots=self._options.slots,
         )

@@ -29,8 +29,14 @@ class Arena:
         """Put one image's pixels into its slot. Raises `ValueError` when they do not fill it exactly."""
         if len(pixels) != self.slot_bytes or not 0 <= slot < self.slots:
             raise ValueError(f"{len(pixels)} bytes for slot {slot}")
+        self.put(slot, pixels)
+
+    def put(self, slot: int, content: bytes) -> None:
+        """Put something into a slot that need not fill it. Raises `ValueError` when it is too much for one."""
+        if len(content) > self.slot_bytes:
+            raise ValueError(f"{len(content)} bytes for a slot of {self.slot_bytes}")
         start = slot * self.slot_bytes
-        self.memory[start : start + self.slot_bytes] = pixels
+        self.memory[start : start + len(content)] = content
 
 
 def make_arena(*, slots: int, size: int) -> Arena:

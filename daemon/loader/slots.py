@@ -24,6 +24,11 @@ class Slots:
         with self._lock:
             return max(0, (self._all if urgent else self._common) - self._promised)
 
+    @property
+    def promised(self) -> int:
+        """Promises that are not over."""
+        return self._promised
+
     def promise(self) -> None:
         """Raises `RuntimeError` when there is nothing left to promise."""
         with self._lock:

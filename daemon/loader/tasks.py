@@ -29,6 +29,8 @@ class Task:
     host: str
     solo: bool = False
     """To be loaded with nothing else in hand."""
+    thumbnail: bool = False
+    """To be looked at: a small JPEG is made of it instead of pixels."""
     phase: Phase = Phase.WAITING
     since: float = 0.0
     """When the phase began, on the monotonic clock."""

@@ -91,7 +91,7 @@ class WebFetcher:
             raise self._explain(error) from None
 
     def _accept(self, answer: requests.Response) -> bytes:
-        check_status(answer.status_code, answer.headers.get("Retry-After"))
+        check_status(answer.status_code, wait_of(answer.headers.get("Retry-After"), answer.headers.get("Date")))
         limit = self._options.max_bytes
         announced = answer.headers.get("Content-Length", "")
         if announced.isascii() and announced.isdigit() and int(announced) > limit:
@@ -158,8 +158,8 @@ def follow(target: Target, location: str | None) -> Target:
     return take_apart(place.target)
 
 
-def check_status(status: int, retry_after: str | None) -> None:
-    """Raises `LoadError` for every answer but one with a whole picture in it."""
+def check_status(status: int, retry_after: float | None) -> None:
+    """Raises `LoadError` for every answer but one with a whole picture in it. `retry_after` in seconds."""
     match status:
         case 200 | 203:
             return
@@ -172,22 +172,29 @@ def check_status(status: int, retry_after: str | None) -> None:
         case 408:
             raise LoadError(Reason.READ_TIMEOUT, str(status))
         case 429:
-            raise LoadError(Reason.RATE_LIMITED, retry_after=_seconds(retry_after))
+            raise LoadError(Reason.RATE_LIMITED, retry_after=retry_after)
     if 400 <= status < 500:
         raise LoadError(Reason.HTTP_CLIENT_ERROR, str(status))
     if 500 <= status < 600:
-        raise LoadError(Reason.HTTP_SERVER_ERROR, str(status), retry_after=_seconds(retry_after))
+        raise LoadError(Reason.HTTP_SERVER_ERROR, str(status), retry_after=retry_after)
     raise LoadError(Reason.UNEXPECTED_STATUS, str(status))
 
 
-def _seconds(value: str | None) -> float | None:
-    """A Retry-After header as seconds from now: it holds seconds or a date (RFC 9110, 10.2.3). None for nonsense."""
-    text = (value or "").strip()
+def wait_of(retry_after: str | None, date: str | None) -> float | None:
+    """A Retry-After header in seconds: it holds seconds or a date (RFC 9110, 10.2.3). None for nonsense.
+
+    A date is one of the server's clock, so it counts from that of its answer (`date`), where there is one.
+    """
+    text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    when = _moment(text)
+    return None if when is None else max(0.0, (when - (_moment(date or "") or datetime.now(UTC))).total_seconds())
+
+
+def _moment(text: str) -> datetime | None:
     try:
         when = parsedate_to_datetime(text)
     except ValueError:
         return None
-    aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
+    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)

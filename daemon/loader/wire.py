@@ -8,7 +8,7 @@ import contextlib
 import json
 import math
 import socket
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -41,6 +41,10 @@ class Order:
     task: int
     slot: int
     location: str | None
+    thumbnail: bool = False
+    """A small JPEG goes into the slot instead of pixels."""
+    urgent: bool = False
+    """Somebody waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,8 @@ class Report:
     """Bytes fetched."""
     seconds: float = 0.0
     """What the step took: the fetch for FETCHED and DECODING, the decoding for LOADED."""
+    made: int = 0
+    """Bytes of the thumbnail in the slot."""
 
 
 class Channel:
@@ -100,7 +106,7 @@ def make_channels() -> tuple[socket.socket, socket.socket]:
 
 def order_message(order: Order) -> dict[str, Any]:
     """The order as a message."""
-    return {"task": order.task, "slot": order.slot, "location": order.location}
+    return asdict(order)
 
 
 def read_order(message: dict[str, Any]) -> Order:
@@ -114,7 +120,7 @@ def report_message(report: Report) -> dict[str, Any]:
     if report.reason is not None:
         message |= {"reason": report.reason.label, "detail": report.detail[:LONGEST_DETAIL]}
         message["retry_after"] = report.retry_after
-    return message | {"size": report.size, "seconds": report.seconds}
+    return message | {"size": report.size, "seconds": report.seconds, "made": report.made}
 
 
 def read_report(message: dict[str, Any]) -> Report:
@@ -130,6 +136,7 @@ def read_report(message: dict[str, Any]) -> Report:
             retry_after=None if wait is None else _finite(wait),
             size=int(message.get("size", 0)),
             seconds=_finite(message.get("seconds", 0.0)),
+            made=int(message.get("made", 0)),
         )
     raise ValueError("not a report")
 

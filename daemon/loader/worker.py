@@ -2,7 +2,8 @@
 
 Started as `python -m daemon.loader.worker SOCKET ARENA PARENT`, with two inherited files and the parent's process id.
 Several threads fetch; one picture at a time is decoded, so that it is always clear which one a death was over, and
-there is a loader for each core. The child says when a decoding begins, before a single byte of it is looked at.
+there is a loader for each core. Urgent pictures are decoded first. The child says when a decoding begins, before a
+single byte of it is looked at.
 
 For tests of faults, the environment variable `LOADER_TEST_PLUGIN` names a module that is imported at the start. It can
 plant a crash, a leak or an endless loop into the decoder of a real loader.
@@ -21,11 +22,12 @@ from dataclasses import replace
 
 from daemon.errors import Reason
 from daemon.loader import limits
-from daemon.loader.decode import decode, prepare
+from daemon.loader.decode import decode, make_thumbnail, prepare
 from daemon.loader.fetch import Fetcher
 from daemon.loader.options import LoaderOptions, from_plain
 from daemon.loader.problem import LoadError
 from daemon.loader.shared import Arena
+from daemon.loader.turns import Turns
 from daemon.loader.wire import Channel, Order, Report, Step, read_order, report_message
 
 PLUGIN_VARIABLE = "LOADER_TEST_PLUGIN"
@@ -44,11 +46,12 @@ class Worker:
         self._arena = arena
         self._options = options
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._turn = threading.Lock()
+        self._turns = Turns()
 
     def start(self) -> None:
         threading.stack_size(_STACK_BYTES)
-        for number in range(self._options.threads):
+        # The parent hands out no more than `threads` that are not urgent, so those that are find a thread at once.
+        for number in range(self._options.threads + self._options.urgent_threads):
             threading.Thread(target=self._serve, name=f"load-{number}", daemon=True).start()
 
     def put(self, job: Job) -> None:
@@ -75,9 +78,9 @@ class Worker:
             self._decode(order, data, fetched)
 
     def _decode(self, order: Order, data: bytes, fetched: Report) -> None:
-        if not self._turn.acquire(blocking=False):
+        if not self._turns.try_take():
             self._tell(fetched)
-            self._turn.acquire()
+            self._turns.wait(urgent=order.urgent)
         try:
             self._tell(replace(fetched, step=Step.DECODING))
             limits.limit_processor_time(self._options.timeout_seconds * self._options.threads)
@@ -89,20 +92,32 @@ class Worker:
                 # here go to another loader.
                 os._exit(0)
         finally:
-            self._turn.release()
+            self._turns.pass_on()
 
     def _decoded(self, order: Order, data: bytes) -> Report:
         begun = time.monotonic()
         options = self._options
         try:
-            pixels = decode(data, size=options.input_size, max_pixels=options.max_pixels, srgb=options.srgb)
+            made = self._picture(data, thumbnail=order.thumbnail)
         except LoadError as problem:
             return _failed(order, problem, time.monotonic() - begun)
         except MemoryError:
             hunger = LoadError(Reason.DECODER_MEMORY, f"limit {options.memory_mb} MiB")
             return _failed(order, hunger, time.monotonic() - begun)
-        self._arena.write(order.slot, pixels)
-        return Report(step=Step.LOADED, task=order.task, size=len(data), seconds=time.monotonic() - begun)
+        if order.thumbnail:
+            self._arena.put(order.slot, made)
+        else:
+            self._arena.write(order.slot, made)
+        seconds = time.monotonic() - begun
+        return Report(step=Step.LOADED, task=order.task, size=len(data), seconds=seconds, made=len(made))
+
+    def _picture(self, data: bytes, *, thumbnail: bool) -> bytes:
+        """Pixels for the model, or a JPEG for people, which fits into a slot."""
+        options = self._options
+        if thumbnail:
+            side, most = options.thumbnail_side, self._arena.slot_bytes
+            return make_thumbnail(data, side=side, most=most, max_pixels=options.max_pixels, srgb=options.srgb)
+        return decode(data, size=options.input_size, max_pixels=options.max_pixels, srgb=options.srgb)
 
     def _tell(self, report: Report) -> None:
         try:

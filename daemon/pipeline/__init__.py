@@ -8,6 +8,7 @@
 `embed`   copies a batch out of shared memory, runs the model over it, and refuses vectors that are not finite.
 `store`   decides what becomes of each claim, and writes it. The only writer.
 `callers` lets HTTP requests ride along, ahead of the queue, and tells them what came of it.
+`single`  takes one picture from load to embed, for a command, where no daemon runs.
 `runner`  starts them from the end to the front and stops them from the front to the end.
 
 `inflight` holds the claims between claim and store. It bounds them, which is the backpressure: a slow stage fills it,

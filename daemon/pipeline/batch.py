@@ -5,9 +5,20 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+LONGEST_WAIT = 0.1
+"""Seconds that an image waits at most where a whole batch is on its way: a batch of ten or more costs the engine and
+PostgreSQL much less for each image, and while there is a backlog nobody misses a tenth of a second."""
+SHORT_BATCH = 8
+"""Items of a batch with urgent ones in it, unless there are more of those: whoever waits, waits for the whole batch."""
+LEAST_COMPANY = 1
+"""Ordinary items that go along with however many urgent ones, so that these never keep the others out for ever."""
+
 
 class Batcher(Generic[T]):
-    """Collects items until there are `limit` of them or the oldest has waited `wait_seconds`.
+    """Collects items until there are `limit` of them or the oldest has waited long enough.
+
+    How long that is depends on what else is on its way: not at all for nobody, up to `LONGEST_WAIT` for what will fill
+    the batch, `wait_seconds` for anything between.
 
     Urgent items go first, in order, and wait for no company: what comes while the model runs is the next batch. How a
     batch is cut into the shapes that were compiled is the engine's business. `limit` and `wait_seconds` may be set anew
@@ -32,16 +43,19 @@ class Batcher(Generic[T]):
         """`now`, in seconds of any clock that only goes forward, is when the item's wait begins."""
         (self._urgent if urgent else self._ordinary).append((now, item))
 
-    def seconds_left(self, now: float) -> float | None:
-        """Until a batch is to be taken: 0 when it is now, None when nothing waits."""
+    def seconds_left(self, now: float, coming: int) -> float | None:
+        """Until a batch is to be taken, with `coming` items on their way: 0 for now, None when nothing waits."""
         if not len(self):
             return None
-        if self._urgent or len(self) >= self.limit:
+        if self._urgent or len(self) >= self.limit or coming <= 0:
             return 0.0
-        return max(0.0, self._ordinary[0][0] + self.wait_seconds - now)
+        wait = max(self.wait_seconds, LONGEST_WAIT) if coming >= self.room else self.wait_seconds
+        return max(0.0, self._ordinary[0][0] + wait - now)
 
     def take(self) -> list[T]:
-        """The next batch, urgent items first. Empty when nothing waits."""
+        """The next batch, urgent items first, with little company. Empty when nothing waits."""
         size = min(len(self), self.limit)
+        if self._urgent:
+            size = min(size, max(SHORT_BATCH, len(self._urgent) + LEAST_COMPANY))
         first = [self._urgent.popleft()[1] for _ in range(min(size, len(self._urgent)))]
         return first + [self._ordinary.popleft()[1] for _ in range(size - len(first))]

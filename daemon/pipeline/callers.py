@@ -14,7 +14,7 @@ from daemon.errors import NotServingError
 from daemon.events import Emit, Extracted
 from daemon.pipeline.channel import Sink
 from daemon.pipeline.inflight import Inflight
-from daemon.records import Asked, Claim, Outcome, Released, Result, Told
+from daemon.records import Answer, Asked, Claim, ImageId, Outcome, Released, Result, StoredBytes, Thumbnail, Told
 
 T = TypeVar("T")
 
@@ -23,11 +23,11 @@ class Loaders(Protocol):
     """The loader processes: `loader.pool.LoaderPool`."""
 
     def free(self, *, urgent: bool = False) -> int: ...
-    def submit(self, claim: Claim, *, data: bytes | None = None) -> None: ...
+    def submit(self, claim: Claim, *, data: bytes | None = None, thumbnail: bool = False) -> None: ...
     def withdraw(self, claim: Claim) -> None: ...
 
 
-class Answers(Sink[Result]):
+class Answers(Sink[Answer]):
     """Who waits for which claim. It stands before the channel `results` and takes out what is not for store."""
 
     def __init__(self, results: Sink[Result], emit: Emit) -> None:
@@ -40,8 +40,8 @@ class Answers(Sink[Result]):
     def __len__(self) -> int:
         return len(self._asked) + len(self._followed)
 
-    def expect(self, claim: Claim) -> Asked:
-        asked = Asked(claim=claim, result=Future())
+    def expect(self, claim: Claim, *, thumbnail: bool = False) -> Asked:
+        asked = Asked(claim=claim, result=Future(), thumbnail=thumbnail)
         with self._lock:
             self._asked[claim.token] = asked
         return asked
@@ -52,15 +52,14 @@ class Answers(Sink[Result]):
             self._followed[claim.token] = (claim, told)
         return told
 
-    def put(self, item: Result) -> None:
-        """A result: to whoever asked for it, else on to store."""
+    def put(self, item: Answer) -> None:
+        """A result: to whoever asked for it, else on to store. Nobody but callers has thumbnails made."""
         with self._lock:
             asked = self._asked.pop(item.claim.token, None)
-        if asked is None:
+        if asked is not None:
+            self._tell(asked, item)
+        elif not isinstance(item, Thumbnail):
             self._results.put(item)
-        else:
-            self._emit(Extracted(result=item))
-            _answer(asked.result, item)
 
     def tell(self, outcome: Outcome, took_effect: bool) -> None:  # noqa: FBT001 - it is `store.Tell`
         """An outcome was written."""
@@ -68,6 +67,11 @@ class Answers(Sink[Result]):
             followed = self._followed.pop(outcome.claim.token, None)
         if followed is not None:
             _answer(followed[1], Told(outcome=outcome, took_effect=took_effect))
+
+    def _tell(self, asked: Asked, item: Answer) -> None:
+        if not asked.thumbnail and not isinstance(item, Thumbnail):
+            self._emit(Extracted(result=item))
+        _answer(asked.result, item)
 
     def close(self) -> None:
         """Nothing more comes: whoever still waits hears that."""
@@ -99,6 +103,14 @@ class Callers:
         claim = Claim(image_id=request, revision=0, token=uuid4(), location=location, request=request)
         asked = self._answers.expect(claim)
         self._loaders.submit(claim, data=data)
+        return asked
+
+    def look(self, request: str, image_id: ImageId, location: str | StoredBytes) -> Asked:
+        """Has an image's picture made into a thumbnail. Raises `NotServingError` while nothing can be taken."""
+        self._require_room()
+        claim = Claim(image_id=image_id, revision=0, token=uuid4(), location=location, request=request)
+        asked = self._answers.expect(claim, thumbnail=True)
+        self._loaders.submit(claim, thumbnail=True)
         return asked
 
     def withdraw(self, asked: Asked) -> None:

@@ -1,6 +1,6 @@
 """embed: copies a batch out of shared memory, runs the model over it, and passes the vectors on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Event
 from typing import Protocol
 
@@ -12,9 +12,11 @@ from daemon.events import Emit, Hindered, Worked
 from daemon.pipeline.batch import Batcher
 from daemon.pipeline.channel import Channel, Sink
 from daemon.policy import Pause
-from daemon.records import Embedded, Failure, Loaded, Pixels, Result, Vectors
+from daemon.records import Claim, Embedded, Failure, Loaded, Pixels, Result, Vectors
 
 STAGE = "embed"
+ALL = 2**31
+"""Of what is loaded, since an urgent picture must not wait behind a batch of others; slots bound their number."""
 
 
 class Info(Protocol):
@@ -31,11 +33,20 @@ class Engine(Protocol):
     def embed(self, pixels: Pixels) -> Vectors: ...
 
 
+class Loaders(Protocol):
+    """Where pixels come from: `loader.pool.LoaderPool`."""
+
+    def in_hand(self) -> int:
+        """Images that they were given and whose slot has not been released, those in `loaded` among them."""
+
+    def release(self, slot: int) -> None: ...
+
+
 class EmbedStage:
     """Takes from `loaded` until a batch is due, embeds it, puts vectors and failures into `results`.
 
-    `release` gives a slot of shared memory back as soon as its pixels are copied, so the loaders fill it again while
-    the model works.
+    `loaders` get a slot of shared memory back as soon as its pixels are copied, so they fill it again while the model
+    works.
     """
 
     def __init__(
@@ -44,7 +55,7 @@ class EmbedStage:
         batcher: Batcher[Loaded],
         loaded: Channel[Loaded],
         results: Sink[Result],
-        release: Callable[[int], None],
+        loaders: Loaders,
         *,
         clock: Clock,
         emit: Emit,
@@ -53,11 +64,12 @@ class EmbedStage:
         self._batcher = batcher
         self._loaded = loaded
         self._results = results
-        self._release = release
+        self._loaders = loaders
         self._clock = clock
         self._emit = emit
         self._pause = Pause()
         self._hurry = Event()
+        self._batch: Sequence[Loaded] = ()
         self.in_progress = 0
         """Images that are in the model now."""
 
@@ -70,21 +82,34 @@ class EmbedStage:
         while not self._loaded.finished or len(self._batcher):
             self._fill()
             if self._is_due():
-                self._embed(self._batcher.take())
+                self._batch = self._batcher.take()
+                self._embed(self._batch)
+                self._batch = ()
+
+    def abandoned(self) -> list[Claim]:
+        """What nothing became of. To be asked once the thread has ended: there is some where a defect ended it."""
+        items = list(self._batch)
+        while len(self._batcher):
+            items += self._batcher.take()
+        return [item.claim for item in [*items, *self._loaded.take(len(self._loaded), timeout=0)]]
 
     def _fill(self) -> None:
-        left = self._batcher.seconds_left(self._clock.monotonic())
-        for item in self._loaded.take(self._batcher.room, left):
+        left = self._seconds_left()
+        for item in self._loaded.take(ALL, left):
             self._batcher.add(item, self._clock.monotonic(), urgent=item.claim.urgent)
 
     def _is_due(self) -> bool:
-        left = self._batcher.seconds_left(self._clock.monotonic())
+        left = self._seconds_left()
         return left is not None and (left <= 0 or self._loaded.finished)
+
+    def _seconds_left(self) -> float | None:
+        coming = self._loaders.in_hand() - len(self._loaded) - len(self._batcher)
+        return self._batcher.seconds_left(self._clock.monotonic(), coming)
 
     def _embed(self, batch: Sequence[Loaded]) -> None:
         pixels = np.stack([item.pixels for item in batch])
         for item in batch:
-            self._release(item.slot)
+            self._loaders.release(item.slot)
         began = self._clock.monotonic()
         self.in_progress = len(batch)
         try:
@@ -104,6 +129,7 @@ class EmbedStage:
 
     def _hindered(self, batch: Sequence[Loaded], error: EngineError) -> None:
         """The batch goes back uncharged, and the engine gets a pause."""
+        self._batch = ()
         for item in batch:
             self._results.put(Failure(claim=item.claim, stage=STAGE, reason=Reason.ENGINE_FAILED, detail=str(error)))
         pause = self._pause.next()

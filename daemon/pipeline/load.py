@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from daemon.pipeline.channel import Channel, Sink
-from daemon.records import Claim, Failure, Loaded, Released, Result
+from daemon.records import Answer, Claim, Delivered, Loaded
 
 
 class Loaders(Protocol):
@@ -14,13 +14,13 @@ class Loaders(Protocol):
 
 
 class LoadStage:
-    """Pictures go to the channel `loaded`, failures straight to `results`, past batch and embed."""
+    """Pictures go to the channel `loaded`, failures and thumbnails straight to `results`, past batch and embed."""
 
-    def __init__(self, loaded: Channel[Loaded], results: Sink[Result]) -> None:
+    def __init__(self, loaded: Channel[Loaded], results: Sink[Answer]) -> None:
         self._loaded = loaded
         self._results = results
 
-    def deliver(self, result: Loaded | Failure | Released) -> None:
+    def deliver(self, result: Delivered) -> None:
         """What the loaders call, for every claim that they were handed, once."""
         if isinstance(result, Loaded):
             self._loaded.put(result)

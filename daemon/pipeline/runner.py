@@ -65,8 +65,9 @@ class Runner:
         """Drains within `timeout` seconds; what is not finished by then is released. True when all of it was written.
 
         The order, and why: no more claims; what the loaders have in hand may end, within half the time, and the rest
-        goes back; embed and store then end by themselves when their channels are closed and empty; the heartbeat goes
-        on until the last outcome is written, since a lease must not run out while it waits.
+        goes back; embed and store then end by themselves when their channels are closed and empty, and what embed did
+        not get to, where a defect has ended it, goes back as well; the heartbeat goes on until the last outcome is
+        written, since a lease must not run out while it waits.
         """
         deadline = self._clock.monotonic() + timeout
         stages = self._stages
@@ -78,6 +79,7 @@ class Runner:
         stages.loaded.close()
         stages.embed.hurry()
         self._join("embed", deadline)
+        self._give_back_abandoned()
         stages.results.close()
         self._join("store", deadline)
         stages.store.give_up()
@@ -100,6 +102,12 @@ class Runner:
     def alive(self) -> bool:
         """Whether every stage's thread runs."""
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads.values())
+
+    def _give_back_abandoned(self) -> None:
+        embed = self._threads.get("embed")
+        if embed is not None and not embed.is_alive():
+            for claim in self._stages.embed.abandoned():
+                self._stages.callers.put(Released(claim=claim))
 
     def _run(self, name: str, target: Callable[[], None]) -> None:
         thread = Thread(target=self._guarded, args=(target,), name=f"vectord-{name}", daemon=True)

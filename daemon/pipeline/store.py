@@ -12,7 +12,7 @@ from daemon.events import Emit, Hindered, Overtaken, Settled, Worked
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.inflight import Inflight
 from daemon.policy import Pause, RetryPolicy, decide
-from daemon.records import Claim, Embedded, Failure, ImageId, Outcome, Released, Result, Stored
+from daemon.records import Claim, Dead, Embedded, Failure, ImageId, Outcome, Released, Result, Stored
 
 STAGE = "store"
 
@@ -24,10 +24,12 @@ MOST_AT_ONCE = 256
 
 
 class Written(Protocol):
-    """What a write came to: the images whose outcome was refused, because the claim had been overtaken."""
+    """What a write came to: the images whose claim had been overtaken, and those whose vector the table refuses."""
 
     @property
     def overtaken(self) -> Sequence[ImageId]: ...
+    @property
+    def refused(self) -> Sequence[Dead]: ...
 
 
 class Writer(Protocol):
@@ -86,7 +88,7 @@ class StoreStage:
             return
         self._inflight.remove(outcome.claim for outcome in outcomes)
         self._room_changed()
-        self._report(outcomes, written.overtaken)
+        self._report(outcomes, written)
 
     def _write(self, outcomes: Sequence[Outcome]) -> Written | None:
         while not self._given_up.is_set():
@@ -104,10 +106,12 @@ class StoreStage:
                 return written
         return None
 
-    def _report(self, outcomes: Sequence[Outcome], overtaken: Sequence[ImageId]) -> None:
-        now, refused = datetime.now(UTC), set(overtaken)
-        for outcome in outcomes:
-            took_effect = outcome.claim.image_id not in refused
+    def _report(self, outcomes: Sequence[Outcome], written: Written) -> None:
+        now, overtaken = datetime.now(UTC), set(written.overtaken)
+        instead = {dead.claim: dead for dead in written.refused}
+        for decided in outcomes:
+            outcome = instead.get(decided.claim, decided)
+            took_effect = outcome.claim.image_id not in overtaken
             self._tell(outcome, took_effect)
             if took_effect:
                 self._emit(Settled(outcome=outcome, seconds=_age(outcome.claim, now)))

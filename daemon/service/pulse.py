@@ -1,6 +1,7 @@
 """Hears the events, and knows when something last moved and what hinders whom."""
 
 from collections.abc import Mapping
+from threading import Lock
 from types import MappingProxyType
 
 from daemon.clock import Clock
@@ -10,14 +11,15 @@ from daemon.redact import redact
 
 
 class Pulse:
-    """Called with every event, from any thread; each call replaces whole values, so nobody needs a lock."""
+    """Called with every event, from any thread; each call replaces whole values, so only the count needs a lock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._moved = clock.monotonic()
         self.hindrances: Mapping[str, str] = MappingProxyType({})
         self.settled = 0
-        """Images since the start. Counted by the store's thread alone."""
+        """Images since the start."""
+        self._counting = Lock()
 
     def __call__(self, event: Event | LoaderEvent) -> None:
         match event:
@@ -27,7 +29,8 @@ class Pulse:
                 self.hindrances = {name: fault for name, fault in self.hindrances.items() if name != stage}
             case Settled():
                 self._moved = self._clock.monotonic()
-                self.settled += 1
+                with self._counting:
+                    self.settled += 1
             case _:
                 pass
 

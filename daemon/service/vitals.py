@@ -17,12 +17,13 @@ class Stages(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Organs:
-    """What there is once the daemon is up. `listener` gives a word about LISTEN."""
+    """What there is once the daemon is up. `listener` gives a word about LISTEN, `hosts_failing` a number."""
 
     stages: Stages
     inflight: Sized
     presence: Presence
     listener: Callable[[], str]
+    hosts_failing: Callable[[], int]
 
 
 class Vitals:
@@ -50,4 +51,5 @@ class Vitals:
             in_flight=in_flight,
             hindrances=self._pulse.hindrances,
             listener=organs.listener() if organs else "not started",
+            hosts_failing=organs.hosts_failing() if organs else 0,
         )

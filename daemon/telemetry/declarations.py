@@ -159,7 +159,11 @@ SECTIONS: Mapping[str, tuple[Declared, ...]] = MappingProxyType(
         ),
         "HTTP": (
             _counter("http_requests", "Requests answered.", "method", "route", "status"),
-            _histogram("http_seconds", "Time from a request's first line to the end of its answer.", "route"),
+            _histogram(
+                "http_seconds",
+                "Time from a request's first line to the end of its answer, or to its beginning where it is a stream.",
+                "route",
+            ),
             _gauge("http_places", "As many requests for a vector are worked on at a time."),
             _gauge("http_places_taken", "Requests for a vector that are worked on."),
             _gauge("http_waiting", "Requests that wait for a place; when too many do, others are sent away with 429."),

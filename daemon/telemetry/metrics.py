@@ -21,7 +21,7 @@ from daemon.events import Answered, Event, Extracted, Hindered, Overtaken, Settl
 from daemon.loader.events import Event as LoaderEvent
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.records import Dead, Released, Retry, Stored
-from daemon.telemetry.declarations import BY_NAME, PREFIX
+from daemon.telemetry.declarations import BY_NAME
 from daemon.telemetry.gpu import Gpus, load_library
 from daemon.telemetry.lookout import Lookout
 from daemon.telemetry.organs import Line, Organs
@@ -95,10 +95,6 @@ class Metrics:
             yield
         finally:
             lookout.stop()
-
-    def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A gauge that is read when someone asks."""
-        Gauge(PREFIX + name, text, registry=self.registry).set_function(value)
 
     def tell_model(self, info: EngineInfo, signature: str) -> None:
         """What makes the vectors from now on."""

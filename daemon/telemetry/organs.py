@@ -82,7 +82,7 @@ class Organs:
     """What there is to look at once the daemon is up.
 
     `listener` gives None where nobody listens (`queue.notify` is off). `look` reads the database and may take its time:
-    it is called on a thread of its own. `sweep_seconds` is `sweep.interval_seconds`.
+    it is called on a thread of its own. `sweep_seconds` gives `sweep.interval_seconds`, which a reload may change.
     """
 
     stages: Stages
@@ -91,7 +91,7 @@ class Organs:
     presence: Presence
     health: Callable[[], Health]
     listener: Callable[[], Hearing | None]
-    sweep_seconds: float
+    sweep_seconds: Callable[[], float]
     connections: Connections
     look: Callable[[], Depths]
 
@@ -103,7 +103,7 @@ class Organs:
         yield from _loaders(loaders)
         yield from _listener(self.listener())
         yield Reading("batch_limit", self.engine().batch_limit)
-        yield Reading("sweep_interval_seconds", self.sweep_seconds)
+        yield Reading("sweep_interval_seconds", self.sweep_seconds())
         yield Reading("database_pool_connections", self.connections.in_use)
         yield Reading("database_pool_size", self.connections.size)
 

@@ -4,13 +4,13 @@
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from threading import Lock
 from time import monotonic
 
 from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]  # has no types
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # has no types
-from apscheduler.triggers.interval import IntervalTrigger  # type: ignore[import-untyped]  # has no types
+from apscheduler.triggers.base import BaseTrigger  # type: ignore[import-untyped]  # has no types
 
 from daemon.db.walk import Swept
 from daemon.errors import VectordError
@@ -22,6 +22,44 @@ SOON = 1.0
 """Seconds until a full queue, a run, or a reprocess that is nearly over, is looked at again."""
 EASY_SHARE = 0.02
 """Of the time, at most, that a cycle walks while the one before it found nothing."""
+
+
+class SteadyTime(tzinfo):
+    """UTC as it was when this was made, and what has passed since.
+
+    APScheduler goes by `datetime.now` in a time zone that it is given. In this one, nobody can set the clock: the sweep
+    does not stand still for an hour because somebody set it back by one.
+    """
+
+    def __init__(self) -> None:
+        self._began, self._ticks = datetime.now(UTC).replace(tzinfo=self), monotonic()
+
+    def now(self) -> datetime:
+        """Labelled with this zone, so that nothing is ever converted to it."""
+        return self._began + timedelta(seconds=monotonic() - self._ticks)
+
+    def fromutc(self, _: datetime) -> datetime:
+        """`datetime.now` asks what the wall clock's time means here: nothing."""
+        return self.now()
+
+    def utcoffset(self, _: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def dst(self, _: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def tzname(self, _: datetime | None) -> str:
+        return "steady"
+
+
+class _Every(BaseTrigger):  # type: ignore[misc]  # has no types
+    """A time after the last one. Unlike APScheduler's own, it converts nothing to another zone."""
+
+    def __init__(self, seconds: float) -> None:
+        self._interval = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        return (previous or now) + self._interval
 
 
 def next_pause(swept: Swept, *, quiet: bool, seconds: float, interval: float) -> float:
@@ -60,7 +98,8 @@ class Sweeper:
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._tick = tick
-        self._interval = interval_seconds
+        self.interval_seconds = interval_seconds
+        """Between two cycles without finds."""
         self._emit = emit
         self._on_failure = on_failure
         self._pause = Pause()
@@ -70,8 +109,9 @@ class Sweeper:
         self._running = False
         self._called = False
         self._ended = False
+        self._time = SteadyTime()
         self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(max_workers=1)}, timezone=UTC, daemon=True
+            executors={"default": ThreadPoolExecutor(max_workers=1)}, timezone=self._time, daemon=True
         )
 
     @property
@@ -89,9 +129,9 @@ class Sweeper:
         # Two instances for the moment in which one ends and the next begins; the one thread keeps them apart.
         self._scheduler.add_job(
             self._run,
-            IntervalTrigger(seconds=self._interval),
+            _Every(self.interval_seconds),
             id=STAGE,
-            next_run_time=datetime.now(UTC),
+            next_run_time=self._time.now(),
             max_instances=2,
             coalesce=True,
             misfire_grace_time=None,
@@ -107,9 +147,9 @@ class Sweeper:
 
     def tick_every(self, seconds: float) -> None:
         """Another interval from now on."""
-        self._interval = seconds
+        self.interval_seconds = seconds
         if self._scheduler.running:
-            self._scheduler.reschedule_job(STAGE, trigger=IntervalTrigger(seconds=seconds))
+            self._scheduler.reschedule_job(STAGE, trigger=_Every(seconds))
         self.soon()
 
     def stop(self) -> None:
@@ -131,7 +171,7 @@ class Sweeper:
 
     def _schedule(self, pause: float) -> None:
         if self._scheduler.running and not self._ended:
-            self._scheduler.modify_job(STAGE, next_run_time=datetime.now(UTC) + timedelta(seconds=pause))
+            self._scheduler.modify_job(STAGE, next_run_time=self._time.now() + timedelta(seconds=pause))
 
     def _guarded(self) -> float | None:
         """A tick; gives the pause after it, or None after a defect."""
@@ -153,4 +193,4 @@ class Sweeper:
         self._last = (datetime.now(UTC), swept)
         self._emit(Worked(stage=STAGE, items=swept.queued, seconds=seconds))
         self._quiet = is_quiet(swept, before=self._quiet and not self._called)
-        return next_pause(swept, quiet=self._quiet, seconds=seconds, interval=self._interval)
+        return next_pause(swept, quiet=self._quiet, seconds=seconds, interval=self.interval_seconds)

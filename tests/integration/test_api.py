@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 import requests
 
 from daemon import wiring
+from daemon.api.routes import process
 from daemon.wiring import Daemon
 from tests.loading import SHARED
 from tests.pictures import Web, picture, serving
+from tests.postgres import Database, wait_until_blocked
+from tests.servers import Answer, body, redirect, serve
 from tests.whole import Tables, settings
 
 TIMEOUT = 60
@@ -99,6 +103,38 @@ def test_what_has_no_vector_says_why_and_no_more(daemon: Daemon, web: Web) -> No
             assert leak not in answer.text
     upload = post(daemon, "/extract/upload", files={"file": secret})
     assert (upload.status_code, upload.json()["reason"]) == (422, "not_an_image")
+
+
+def test_errors_carry_nothing_that_was_fetched_and_no_address_of_the_house(idle: Daemon, tables: Tables) -> None:
+    secret = b"GIF89a" + b"<b>secret content</b>" * 50
+    paths: dict[str, Answer] = {
+        "/refused": lambda asked: asked.reply(403, secret, x_secret="secret header"),
+        "/broken": lambda asked: asked.reply(500, secret, x_secret="secret header"),
+        "/picture": body(secret),
+        "/inwards": redirect("http://10.1.2.3:8080/admin?token=secret"),
+        "/nonsense": redirect("gopher://secret-host/secret"),
+    }
+    with serve(paths) as server:
+        images = {number: server.url + path for number, path in enumerate(paths, 1)}
+        tables.insert(images | {9: "http://169.254.169.254/latest/meta-data"})
+        urls = tables.execute("SELECT url FROM ecai.tb_image")
+        answers = [
+            *(post(idle, path, params={"image_url": url}) for path in ("/extract/url", "/similar") for (url,) in urls),
+            *(post(idle, "/process/image", json={"image_id": number}) for number in (*images, 9)),
+            *(post(idle, "/process/image", json={"image_id": 9, "image_url": url}) for (url,) in urls),
+            post(idle, "/process/batch", json=[*images, 9]),
+            post(idle, "/extract/upload", files={"file": secret}),
+            *(get(idle, f"/similar/{number}") for number in images),
+        ]
+        known = [get(idle, "/failures"), *(get(idle, f"/images/{number}") for number in images)]
+    for answer in answers:
+        assert answer.status_code in {200, 404, 422, 424}
+        assert answer.json().get("success") in (False, None, 0)
+        for leak in ("secret", "content", "127.0.0.1", "10.1.2.3", "169.254", "8080", "Traceback", ".py"):
+            assert leak not in answer.text, (answer.url, answer.text)
+    for answer in known:  # They name the locations of the table, which is what they are for.
+        assert "content" not in answer.text
+        assert "secret header" not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -299,11 +335,31 @@ def test_a_run_over_all_images_counts_what_came_of_them(idle: Daemon, web: Web, 
     assert get(idle, "/runs/x").status_code == 422
 
 
+def test_few_may_wait_for_runs_and_the_others_are_told_so(
+    empty_database: str, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "MOST_WAITING", 1)
+    given = settings(empty_database, compiled)
+    with wiring.open_daemon(given, allow_untrained=True) as daemon, ThreadPoolExecutor(1) as threads:
+        database = Database(empty_database, daemon.names, daemon.pool)
+        with closing(database.connect()) as session:
+            session.cursor().execute("LOCK TABLE vectord.run IN EXCLUSIVE MODE")
+            first = threads.submit(post, daemon, "/process/all", json={"wait": True})
+            wait_until_blocked(database, by=session)
+            second = post(daemon, "/process/all", json={"wait": True})
+            assert (second.status_code, second.json()["reason"]) == (429, "too_busy")
+            assert int(second.headers["Retry-After"]) > 0
+            session.rollback()
+        assert first.result(TIMEOUT).status_code == 200
+        assert post(daemon, "/process/all", json={"wait": True}).status_code == 200
+        assert database.execute("SELECT count(*) FROM vectord.run") == [(2,)]
+
+
 def test_uploads_of_odd_files_are_answered_with_a_documented_reason(daemon: Daemon) -> None:
     folder = SHARED / "odd"
     if not folder.is_dir():
         pytest.skip(f"there is no {folder}")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())[::8]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     documented = (Path(__file__).parents[2] / "docs" / "reasons.md").read_text()
 
     def upload(path: Path) -> tuple[int, str]:
@@ -356,6 +412,7 @@ def test_the_pipelines_lines_bear_the_requests_number(
         timeout=TIMEOUT,
     )
     assert answer.headers["X-Request-ID"] == "from-a-test"
+    get(daemon, "/health")  # The line of a request is written after its answer, and before the next one is begun.
     lines = [line for line in capsys.readouterr().out.splitlines() if "from-a-test" in line]
     assert any("picture.refused" in line for line in lines)
     assert any("http.answered" in line for line in lines)

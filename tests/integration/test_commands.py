@@ -220,6 +220,47 @@ def test_the_commands_tell_and_mend(small: dict[str, str], empty_database: str) 
         assert stop(process, signal.SIGTERM) == 0
 
 
+def test_similar_takes_any_picture_and_needs_no_daemon(
+    small: dict[str, str], empty_database: str, tmp_path: Path
+) -> None:
+    def similar(what: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return call(small | changes, "similar", what, "-k", "2", "--json")
+
+    tables = Tables(empty_database)
+    with serving() as web:
+        with daemon_process(small) as process:
+            tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in (1, 2, 3)})
+            tables.wait(lambda: len(tables.vectors()) == 3, "the vectors")
+            assert stop(process, signal.SIGTERM) == 0
+        file = tmp_path / "picture.jpg"
+        file.write_bytes(picture(2))
+        for what in (str(file), web.base + "/2.jpg"):
+            done = similar(what)
+            assert done.returncode == 0, done.stderr
+            first, second = json.loads(done.stdout)
+            assert first["image_id"] == 2
+            assert first["similarity"] == pytest.approx(1.0, abs=1e-5)
+            assert second["similarity"] < 0.999999
+        assert json.loads(similar("2").stdout)[0]["image_id"] == second["image_id"]
+        blocked = similar(web.base + "/2.jpg", VECTORD_FETCH__ALLOW_NETWORKS="[]")
+        assert blocked.returncode == 1
+        assert "blocked_address" in blocked.stderr
+        assert "fetch.allow_networks" in blocked.stderr
+    file.write_bytes(b"no picture")
+    cases = {
+        str(file): "not_an_image",
+        "file:///etc/passwd": "fetch.file_roots",
+        str(tmp_path / "nothing.jpg"): "neither a file nor a URL",
+        "4": "image 4 has no vector",
+    }
+    for what, told in cases.items():
+        done = similar(what)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+    assert "too_large" in similar(str(file), VECTORD_FETCH__MAX_BYTES="5").stderr
+
+
 def test_commands_say_when_the_schema_is_not_there(environment: dict[str, str], empty_database: str) -> None:
     done = call(environment | {"VECTORD_DATABASE__DSN": empty_database}, "status")
     assert done.returncode == 1

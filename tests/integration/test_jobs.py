@@ -13,7 +13,8 @@ import pytest
 from daemon.db import jobs
 from daemon.db.jobs import JobQueue
 from daemon.db.names import Names
-from daemon.records import Claim, StoredBytes
+from daemon.errors import Reason
+from daemon.records import Claim, Dead, StoredBytes
 from tests.postgres import LAYOUTS, Database, users_tables
 
 MakeDatabase = Callable[..., Database]
@@ -80,7 +81,9 @@ def test_new_images_come_before_the_backlog_and_the_longest_due_first(database: 
     database.execute("UPDATE vectord.job SET not_before = now() + interval '1 hour' WHERE image_id = 6")
     queue = queue_of(database)
     assert set(ids(queue.claim(1))) == {5}
-    assert ids(queue.claim(2)) == [4, 2]
+    mixed = queue.claim(2)
+    assert ids(mixed) == [4, 2]
+    assert [claim.backfill for claim in mixed] == [False, True]
     assert set(ids(queue.claim(9))) == {1, 3}
     assert queue.claim(9) == []
 
@@ -170,7 +173,9 @@ def test_a_lease_that_ran_out_unnoticed_can_still_be_renewed(database: Database)
 
 def test_an_image_that_outlives_every_daemon_ends_dead(database: Database) -> None:
     database.insert([1])
+    told: list[Dead] = []
     queue = queue_of(database, max_attempts=3)
+    queue.tell = told.append
     for attempt in (1, 2, 3):
         assert [claim.attempt for claim in queue.claim(9)] == [attempt]
         database.execute(EXPIRE)
@@ -178,6 +183,7 @@ def test_an_image_that_outlives_every_daemon_ends_dead(database: Database) -> No
     assert database.execute(STATES) == [("dead", 3, "daemon_lost")]
     assert database.execute("SELECT failed_at, lease_token FROM vectord.job")[0][1] is None
     assert queue.seconds_until_due() is None
+    assert [(dead.claim.image_id, dead.claim.attempt, dead.reason) for dead in told] == [(1, 3, Reason.DAEMON_LOST)]
 
 
 def test_only_lost_leases_end_so(database: Database) -> None:

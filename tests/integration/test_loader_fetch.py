@@ -147,6 +147,13 @@ def test_retry_after(code: int, value: str | timedelta, least: float, most: floa
     assert least <= wait <= most
 
 
+def test_a_date_in_retry_after_is_one_of_the_servers_clock() -> None:
+    now = datetime.now(UTC) - timedelta(days=400)
+    headers = {"retry_after": format_datetime(now + timedelta(seconds=90)), "date": format_datetime(now)}
+    with serve({"*": status(429, **headers)}) as server:
+        assert failure(server.url).retry_after == 90
+
+
 @pytest.mark.parametrize("value", ["", "soon", "-5", "1e9", "٣", "Thu, 99 Nov 2026 00:00:00 GMT"])
 def test_nonsense_in_retry_after_is_ignored(value: str) -> None:
     def answer(request: Request) -> None:

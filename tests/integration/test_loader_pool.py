@@ -17,7 +17,7 @@ from daemon.errors import Reason
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.loader.pool import LoaderPool
-from daemon.records import Claim, Failure, Loaded, Released, StoredBytes
+from daemon.records import Claim, Delivered, Failure, Loaded, StoredBytes
 from tests.loading import (
     LOOPBACK,
     SHARED,
@@ -90,7 +90,7 @@ def test_pixels_stay_in_their_slot_until_released(folder: Path) -> None:
     got: list[Loaded] = []
     enough = threading.Semaphore(0)
 
-    def deliver(result: Loaded | Failure | Released) -> None:
+    def deliver(result: Delivered) -> None:
         assert isinstance(result, Loaded)
         got.append(result)
         enough.release()

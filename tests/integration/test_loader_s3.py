@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]  # has no types
 import pytest
 
 from daemon.errors import Reason
@@ -22,7 +22,7 @@ def moto() -> Iterator[str]:
     if not MOTO.exists():
         reason = f"there is no {MOTO.name}; make .venv/moto/built"
         pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
-    command = [MOTO, "-H", "127.0.0.1", "-p", "0"]
+    command = [str(MOTO), "-H", "127.0.0.1", "-p", "0"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         try:

@@ -218,7 +218,10 @@ def test_a_deletion_that_ends_in_mid_store_is_no_error(database: Database) -> No
 def test_a_row_that_the_table_refuses_costs_its_neighbours_nothing(database: Database) -> None:
     claims = claimed(database, range(1, 8))
     database.execute("ALTER TABLE tb_hsx_img_value ADD CONSTRAINT not_three CHECK (image_id <> 3)")
-    assert writer_of(database).write(stored(claims)) == Written(stored=6, overtaken=(3,))
+    written = writer_of(database).write(stored(claims))
+    (dead,) = written.refused
+    assert written == Written(stored=6, dead=1, refused=(dead,))
+    assert (dead.claim, dead.stage, dead.reason) == (claims[2], "store", Reason.VECTOR_REFUSED)
     assert database.execute(JOBS) == [(3, "dead", 1, "vector_refused")]
     assert "not_three" in database.execute("SELECT last_error FROM vectord.job")[0][0]
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psycopg2
@@ -12,6 +13,7 @@ from daemon.db.driver import sqlstate
 from daemon.db.pool import Pool
 from daemon.errors import DatabaseError, DatabaseUnavailableError
 from tests.postgres import Server
+from tests.proxy import Proxy
 
 
 @pytest.fixture
@@ -74,9 +76,62 @@ def test_a_session_that_broke_is_replaced(pool: Pool, empty_database: str) -> No
     first = ask(pool, "SELECT pg_backend_pid()")
     with closing(psycopg2.connect(empty_database)) as other, other, other.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (first,))
-    with pytest.raises(DatabaseUnavailableError):
+    with pytest.raises(DatabaseUnavailableError, match=r"57P01|closed the connection"):
         ask(pool, "SELECT 1")
     assert ask(pool, "SELECT pg_backend_pid()") != first
+
+
+def test_a_session_bears_no_grudge(pool: Pool, empty_database: str) -> None:
+    """What is set for a database holds for new sessions only: one that it hindered must not outlive the setting."""
+    name = ask(pool, "SELECT quote_ident(current_database())")
+    with closing(psycopg2.connect(empty_database)) as other, other.cursor() as cursor:
+        other.autocommit = True
+        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        pool.close()
+        with pytest.raises(DatabaseUnavailableError, match="25006"):
+            ask(pool, "CREATE TABLE t (); SELECT 1")
+        cursor.execute("SET default_transaction_read_only = off")
+        cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert ask(pool, "CREATE TABLE t (); SELECT 1") == 1
+
+
+@pytest.mark.parametrize("fault", ["SELECT 1 / 0", "DO $$ BEGIN RAISE USING ERRCODE = '55P03'; END $$"])
+def test_a_fault_of_a_row_or_a_lock_costs_no_session(pool: Pool, fault: str) -> None:
+    first = ask(pool, "SELECT pg_backend_pid()")
+    with pytest.raises((DatabaseError, DatabaseUnavailableError)):
+        ask(pool, fault)
+    assert ask(pool, "SELECT pg_backend_pid()") == first
+
+
+def freeze(pool: Pool) -> None:
+    with pool.transaction() as frozen:
+        frozen.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        # Waits for the lock; there is nobody but the server to take it away.
+        assert ask(pool, "SET LOCAL lock_timeout = '30s'; LOCK TABLE t; SELECT 2") == 2
+        frozen.execute("SELECT 1")
+
+
+def test_whoever_freezes_in_a_transaction_loses_it(empty_database: str) -> None:
+    """A daemon that is stopped there, or whose machine went away, would keep what it has locked for ever."""
+    with closing(Pool(empty_database, size=2, frozen_seconds=0.2)) as pool:
+        ask(pool, "CREATE TABLE t (); SELECT 1")
+        with pytest.raises(DatabaseUnavailableError):
+            freeze(pool)
+
+
+def test_a_connection_that_never_answers_is_cut_and_replaced(empty_database: str) -> None:
+    """As through a pooler that hangs: it takes every byte, so TCP finds nothing wrong."""
+    with Proxy(empty_database) as proxy, closing(Pool(proxy.dsn, size=1)) as pool, ThreadPoolExecutor(1) as threads:
+        first = ask(pool, "SELECT pg_backend_pid()")
+        assert pool.break_off(0.0) == 0
+        proxy.hole()
+        waiting = threads.submit(ask, pool, "SELECT 1")
+        while pool.break_off(60.0) or not pool.break_off(0.0):
+            assert not waiting.done()
+        with pytest.raises(DatabaseUnavailableError):
+            waiting.result(10)
+        proxy.mend()
+        assert ask(pool, "SELECT pg_backend_pid()") != first
 
 
 def test_a_server_that_is_away_is_unavailable(tmp_path: object) -> None:

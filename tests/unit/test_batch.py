@@ -1,11 +1,14 @@
 """batch: size or age, urgent first; with a made-up clock."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.pipeline.batch import Batcher
+from daemon.pipeline.batch import LONGEST_WAIT, Batcher
 
 LIMIT = 32
+FEW = 3
+"""Others on their way, too few to fill the batch."""
 
 
 def batcher(wait: float = 5.0) -> Batcher[int]:
@@ -13,24 +16,50 @@ def batcher(wait: float = 5.0) -> Batcher[int]:
 
 
 def test_nothing_waits_at_first() -> None:
-    assert batcher().seconds_left(0.0) is None
+    assert batcher().seconds_left(0.0, FEW) is None
     assert batcher().take() == []
 
 
-def test_a_lone_image_waits_as_long_as_it_may_and_no_longer() -> None:
+def test_an_image_waits_for_a_few_others_as_long_as_it_may_and_no_longer() -> None:
     one = batcher(wait=5.0)
     one.add(7, now=100.0)
-    assert one.seconds_left(101.0) == 4.0
-    assert one.seconds_left(105.0) == 0.0
-    assert one.seconds_left(200.0) == 0.0
+    assert one.seconds_left(101.0, FEW) == 4.0
+    assert one.seconds_left(105.0, FEW) == 0.0
+    assert one.seconds_left(200.0, FEW) == 0.0
     assert one.take() == [7]
+
+
+def test_an_image_with_nobody_on_the_way_does_not_wait() -> None:
+    one = batcher(wait=5.0)
+    one.add(7, now=100.0)
+    assert one.seconds_left(100.0, 0) == 0.0
+
+
+def test_where_the_rest_of_a_batch_is_on_its_way_it_is_waited_for_but_not_for_long() -> None:
+    one = batcher(wait=0.005)
+    one.add(7, now=100.0)
+    assert one.seconds_left(100.0, LIMIT - 2) == pytest.approx(0.005)
+    assert one.seconds_left(100.0, LIMIT - 1) == pytest.approx(LONGEST_WAIT)
+    assert one.seconds_left(100.0 + LONGEST_WAIT, LIMIT) == 0.0
+
+
+def test_a_longer_wait_that_was_asked_for_holds_for_full_batches_too() -> None:
+    one = batcher(wait=5.0)
+    one.add(7, now=100.0)
+    assert one.seconds_left(101.0, LIMIT) == 4.0
+
+
+def test_an_urgent_image_waits_for_no_company() -> None:
+    one = batcher(wait=5.0)
+    one.add(7, now=100.0, urgent=True)
+    assert one.seconds_left(100.0, LIMIT) == 0.0
 
 
 def test_a_full_batch_waits_for_nobody() -> None:
     full = batcher(wait=5.0)
     for number in range(32):
         full.add(number, now=0.0)
-    assert full.seconds_left(0.0) == 0.0
+    assert full.seconds_left(0.0, FEW) == 0.0
     assert full.room == 0
     assert full.take() == list(range(32))
 
@@ -41,8 +70,16 @@ def test_urgent_images_go_first_and_keep_their_order() -> None:
         mixed.add(number, now=0.0)
     mixed.add(100, now=1.0, urgent=True)
     mixed.add(101, now=1.0, urgent=True)
-    assert mixed.take() == [100, 101, *range(30)]
-    assert mixed.take() == [30, 31]
+    assert mixed.take() == [100, 101, *range(6)]
+    assert mixed.take() == list(range(6, 32))
+
+
+def test_many_urgent_images_leave_a_place_for_others() -> None:
+    mixed = batcher()
+    for number in range(12):
+        mixed.add(number, now=0.0)
+        mixed.add(100 + number, now=1.0, urgent=True)
+    assert mixed.take() == [*range(100, 112), 0]
 
 
 def test_what_is_left_behind_keeps_its_age() -> None:
@@ -50,16 +87,16 @@ def test_what_is_left_behind_keeps_its_age() -> None:
     for number in range(33):
         waiting.add(number, now=float(number))
     assert waiting.take() == list(range(32))
-    assert waiting.seconds_left(33.0) == 49.0
+    assert waiting.seconds_left(33.0, FEW) == 49.0
 
 
 def test_a_limit_that_shrinks_holds_at_once() -> None:
     shrinking = batcher(wait=50.0)
     for number in range(20):
         shrinking.add(number, now=0.0)
-    assert shrinking.seconds_left(0.0) == 50.0
+    assert shrinking.seconds_left(0.0, FEW) == 50.0
     shrinking.limit = 8
-    assert shrinking.seconds_left(0.0) == 0.0
+    assert shrinking.seconds_left(0.0, FEW) == 0.0
     assert shrinking.room == 0
     assert [len(shrinking.take()) for _ in range(3)] == [8, 8, 4]
 
@@ -73,13 +110,13 @@ def test_every_item_comes_out_exactly_once_and_none_waits_past_its_time(arrivals
     now = 0.0
 
     def take_what_is_due() -> None:
-        while held.seconds_left(now) == 0.0:
+        while held.seconds_left(now, FEW) == 0.0:
             batch = held.take()
             assert batch
             out.extend(batch)
 
     for number, (is_urgent, later) in enumerate(arrivals):
-        due = held.seconds_left(now)
+        due = held.seconds_left(now, FEW)
         # Time does not pass a batch that is due without its being taken, as in the stage.
         if due is not None and later >= due:
             now += due

@@ -15,7 +15,7 @@ import structlog
 from daemon import foreground, wiring
 from daemon.config import Settings
 from daemon.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
-from daemon.health import Health
+from daemon.health import Health, State
 from daemon.service import statusline
 from daemon.telemetry import logs
 
@@ -31,7 +31,7 @@ class Fake:
         self.healthy = True
 
     def health(self) -> Health:
-        return Health(healthy=self.healthy, ready=True, status="idle", parts={})
+        return Health(healthy=self.healthy, ready=True, state=State.IDLE, status="idle", parts={})
 
     def settled(self) -> int:
         return 0

@@ -30,6 +30,10 @@ AWAY = {"store": "the server is away"}
         # Nothing moves because PostgreSQL is away: a restart would not bring it back.
         ({"hindrances": AWAY, "in_flight": 3, "idle_seconds": STALLED_SECONDS + 1}, True, False, "waiting"),
         ({"superseded": True}, True, False, "superseded"),
+        # The hosts of some images are no fault of the daemon, and others may answer.
+        ({"hosts_failing": 1}, True, True, "waiting: load: 1 host is left alone for a while"),
+        ({"hosts_failing": 3, "in_flight": 2}, True, True, "working on 2 images; load: 3 hosts are left alone"),
+        ({"hosts_failing": 3, "hindrances": AWAY}, True, False, "waiting: store: the server is away"),
     ],
 )
 def test_health(changes: dict[str, object], *, healthy: bool, ready: bool, status: str) -> None:

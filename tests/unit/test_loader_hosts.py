@@ -122,6 +122,39 @@ def test_probing_a_host_that_used_to_answer_is_free_for_a_day(book: HostBook) ->
     assert fetch(book, Reason.CONNECTION_REFUSED, 86_500)
 
 
+def test_a_lone_image_does_not_pay_for_a_host_that_used_to_answer(book: HostBook) -> None:
+    fetch(book, None, 0)
+    assert fetch(book, Reason.CONNECTION_REFUSED, 1)
+    assert not any(fetch(book, Reason.CONNECTION_REFUSED, 100.0 * number) for number in range(1, 20))
+
+
+@pytest.mark.parametrize("reason", [Reason.TOTAL_TIMEOUT, Reason.HTTP_SERVER_ERROR, Reason.CONNECTION_FAILED])
+def test_it_pays_for_what_may_be_its_own_fault(book: HostBook, reason: Reason) -> None:
+    fetch(book, None, 0)
+    assert all(fetch(book, reason, 100.0 * number) for number in range(1, THRESHOLD + 1))
+
+
+def test_an_image_that_no_host_answers_for_pays_each_time_that_others_get_theirs(book: HostBook) -> None:
+    for number in range(10):
+        fetch(book, None, number)
+        assert fetch(book, Reason.CONNECTION_REFUSED, number)
+
+
+def test_who_is_asked_to_wait_by_a_host_that_answers_does_not_pay(book: HostBook) -> None:
+    fetch(book, None, 0)
+    assert not any(fetch(book, Reason.RATE_LIMITED, 100.0 * number, retry_after=30) for number in range(1, 20))
+    assert book.is_left_alone(HOST, 1929)
+
+
+def test_hosts_that_one_image_at_a_time_tries_are_failing_too(book: HostBook) -> None:
+    shut(book)
+    fetch(book, None, 0, "http://other.example:80")
+    assert (book.left_alone(PAUSE - 1), book.failing(PAUSE - 1)) == (1, 1)
+    assert (book.left_alone(PAUSE + 1), book.failing(PAUSE + 1)) == (0, 1)
+    fetch(book, None, PAUSE + 1)
+    assert book.failing(PAUSE + 1) == 0
+
+
 def test_images_of_a_closed_host_come_back_one_after_the_other(book: HostBook) -> None:
     shut(book)
     waits = [book.turn_away(HOST, 1.0) for _ in range(3)]

@@ -6,8 +6,8 @@ from daemon.loader.tasks import Task
 from tests.loading import claim
 
 
-def task(number: int, host: str = "", *, urgent: bool = False) -> Task:
-    return Task(number=number, claim=claim(f"{number}", request="r" * urgent), host=host)
+def task(number: int, host: str = "", *, urgent: bool = False, backfill: bool = False) -> Task:
+    return Task(number=number, claim=claim(f"{number}", request="r" * urgent, backfill=backfill), host=host)
 
 
 def taken(intake: Intake, *closed: str) -> list[int]:
@@ -31,6 +31,16 @@ def test_a_host_without_room_holds_up_nobody() -> None:
         intake.put(task(number, host))
     assert taken(intake, "slow") == [2, 4]
     assert taken(intake) == [0, 1, 3]
+
+
+def test_what_somebody_has_just_written_goes_before_what_the_sweep_found() -> None:
+    intake = Intake()
+    for number, host in enumerate(["a", "b", "a"]):
+        intake.put(task(number, host, backfill=True))
+    intake.put(task(3, "b"))
+    intake.put(task(4, "a"))
+    intake.put(task(5, "a", urgent=True))
+    assert taken(intake) == [5, 3, 4, 0, 1, 2]
 
 
 def test_urgent_tasks_go_first() -> None:
@@ -75,4 +85,15 @@ def test_a_task_that_nobody_waits_for_is_taken_out() -> None:
     assert intake.discard(tasks[1].claim.token) is tasks[1]
     assert intake.discard(tasks[1].claim.token) is None
     assert intake.hosts() == {"a"}
+    assert taken(intake) == [0, 2]
+
+
+def test_only_urgent_ones_where_only_those_are_asked_for() -> None:
+    intake = Intake()
+    for one in (task(0), task(1, urgent=True), task(2, backfill=True)):
+        intake.put(one)
+    found = intake.take(lambda _: True, urgent=True)
+    assert found is not None
+    assert found.number == 1
+    assert intake.take(lambda _: True, urgent=True) is None
     assert taken(intake) == [0, 2]

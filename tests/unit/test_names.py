@@ -32,7 +32,7 @@ def test_names_are_put_where_they_belong() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_every_statement_has_all_its_names(file: object) -> None:
-    placeholders = {"stage": "s", "id_kind": "bigint", "lock_image": "", "lock_timeout": "1s"}
+    placeholders = {"stage": "s", "id_kind": "bigint", "lock_image": "", "lock_timeout": "1s", "missing": ""}
     assert isinstance(file, type(QUERIES))
     for name, text in load_queries(Names(), file, **placeholders).items():
         assert text.strip(), name

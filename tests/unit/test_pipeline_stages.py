@@ -216,12 +216,25 @@ class FakeEngine:
         return np.stack([means, np.where(means == 13, np.nan, means)], axis=1).astype(np.float32)
 
 
+class Slots:
+    """Loaders that have nothing more to bring, as far as embed sees them."""
+
+    def __init__(self, released: list[int] | None = None) -> None:
+        self._released = [] if released is None else released
+
+    def in_hand(self) -> int:
+        return 0
+
+    def release(self, slot: int) -> None:
+        self._released.append(slot)
+
+
 def embed_all(engine: FakeEngine, items: Sequence[Loaded], heard: Heard) -> tuple[list[Result], list[int]]:
     loaded: Channel[Loaded] = Channel()
     results: Channel[Result] = Channel()
     released: list[int] = []
     batcher: Batcher[Loaded] = Batcher(limit=4, wait_seconds=0.0)
-    stage = EmbedStage(engine, batcher, loaded, results, released.append, clock=SystemClock(), emit=heard)
+    stage = EmbedStage(engine, batcher, loaded, results, Slots(released), clock=SystemClock(), emit=heard)
     for item in items:
         loaded.put(item)
     loaded.close()
@@ -272,21 +285,23 @@ def test_an_engine_without_memory_for_one_image_ends_the_stage_with_nothing_lost
 @dataclass
 class FakeWritten:
     overtaken: Sequence[ImageId] = ()
+    refused: Sequence[Dead] = ()
 
 
 class FakeWriter:
     """Remembers what was written; fails first with the errors it is given."""
 
-    def __init__(self, *errors: Exception, overtaken: Sequence[ImageId] = ()) -> None:
+    def __init__(self, *errors: Exception, overtaken: Sequence[ImageId] = (), refused: Sequence[Dead] = ()) -> None:
         self.errors = list(errors)
         self.overtaken = overtaken
+        self.refused = refused
         self.written: list[Outcome] = []
 
     def write(self, outcomes: Sequence[Outcome]) -> FakeWritten:
         if self.errors:
             raise self.errors.pop(0)
         self.written.extend(outcomes)
-        return FakeWritten(self.overtaken)
+        return FakeWritten(self.overtaken, self.refused)
 
 
 def store_all(writer: FakeWriter, results: Sequence[Result], inflight: Inflight, heard: Heard) -> StoreStage:
@@ -336,6 +351,19 @@ def test_an_overtaken_claim_is_counted_and_not_told_as_stored() -> None:
     store_all(FakeWriter(overtaken=[1]), results, Inflight(5), heard)
     assert [event.outcome.claim for event in heard.events if isinstance(event, Settled)] == [second]
     assert heard.of(Overtaken) == [Overtaken(count=1)]
+
+
+def test_a_vector_that_the_table_refuses_is_told_as_a_death_and_not_as_stored() -> None:
+    first = make_claim(1)
+    second = Claim(image_id=2, revision=1, token=first.token, location="")  # Claimed together, they share a token.
+    heard = Heard()
+    results = [Embedded(claim=claim, vector=np.ones(2, np.float32)) for claim in (first, second)]
+    dead = Dead(claim=second, stage="store", reason=Reason.VECTOR_REFUSED, detail="")
+    store_all(FakeWriter(refused=[dead]), results, Inflight(5), heard)
+    outcomes = [event.outcome for event in heard.events if isinstance(event, Settled)]
+    assert [type(outcome) for outcome in outcomes] == [Stored, Dead]
+    assert outcomes[1] == dead
+    assert heard.of(Overtaken) == []
 
 
 def test_a_store_that_gives_up_ends_though_the_database_is_away() -> None:
@@ -398,7 +426,7 @@ class FakeLoaders:
             self.kept.remove(claim)
             self.load.deliver(Released(claim=claim))
 
-    def submit(self, claim: Claim, *, data: bytes | None = None) -> None:
+    def submit(self, claim: Claim, *, data: bytes | None = None, thumbnail: bool = False) -> None:
         if self.keep:
             self.kept.append(claim)
         elif isinstance(claim.image_id, int) and claim.image_id % 5 == 4:
@@ -448,7 +476,7 @@ def pipeline() -> Pipeline:
     stages = Stages(
         claim=claim,
         loaders=loaders,
-        embed=EmbedStage(engine, batcher, loaded, answers, lambda slot: None, clock=clock, emit=heard),
+        embed=EmbedStage(engine, batcher, loaded, answers, Slots(), clock=clock, emit=heard),
         store=StoreStage(
             writer, inflight, results, RetryPolicy(), claim.room_changed, answers.tell, clock=clock, emit=heard
         ),
@@ -508,6 +536,19 @@ def test_a_defect_in_a_stage_is_heard_of(pipeline: Pipeline) -> None:
     pipeline.runner.stop(DEADLINE)
     assert [type(error) for error in pipeline.failures] == [ZeroDivisionError]
     assert not pipeline.runner.alive()
+
+
+def test_what_waited_for_a_model_that_broke_goes_back(pipeline: Pipeline) -> None:
+    engine = pipeline.runner._stages.embed._engine
+    assert isinstance(engine, FakeEngine)
+    engine.errors = [ZeroDivisionError("a defect")]
+    pipeline.queue.due = [make_claim(n) for n in range(30)]
+    pipeline.runner.start()
+    pipeline.runner._threads["embed"].join(DEADLINE)
+    assert pipeline.runner.stop(DEADLINE)
+    assert [type(error) for error in pipeline.failures] == [ZeroDivisionError]
+    assert any(isinstance(outcome, Released) for outcome in pipeline.writer.written)
+    assert len(pipeline.inflight) == 0
 
 
 def test_a_caller_gets_a_vector_and_store_hears_nothing_of_it(pipeline: Pipeline) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from daemon.config import Settings
 from daemon.errors import DatabaseUnavailableError
-from daemon.health import Health
+from daemon.health import Health, State
 from daemon.service.reload import LIVE, compare, live_values
 from daemon.service.signals import StopRequest, on_signals, stop_on_signals
 from daemon.service.statusline import StatusLine
@@ -22,7 +22,7 @@ from daemon.service.watchdog import Watchdog
 
 
 def well(status: str = "idle", *, healthy: bool = True) -> Health:
-    return Health(healthy=healthy, ready=healthy, status=status, parts={})
+    return Health(healthy=healthy, ready=healthy, state=State.IDLE, status=status, parts={})
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -138,13 +138,6 @@ def test_events_move_the_metrics() -> None:
     assert value(metrics, "vectord_loader_ends_total", end="unexpected") == 1
 
 
-def test_a_watched_gauge_is_read_when_someone_asks() -> None:
-    metrics, now = Metrics(), [1.0]
-    metrics.watch("in_flight", "Claims in work.", lambda: now[0])
-    now[0] = 5.0
-    assert b"vectord_in_flight 5.0" in metrics.exposition()
-
-
 def test_two_daemons_in_one_process_do_not_share_their_metrics() -> None:
     one, other = Metrics(), Metrics()
     one(Overtaken(count=1))

@@ -5,17 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from daemon.api.models import (
-    FailureAnswer,
-    FailuresAnswer,
-    ImageAnswer,
-    ImageIdText,
-    JobAnswer,
-    Retried,
-    RetryBody,
-    VectorAnswer,
-)
-from daemon.api.problems import Problem
+from daemon.api.inputs import ImageIdText, ReasonLabel, RetryBody
+from daemon.api.models import FailureAnswer, FailuresAnswer, ImageAnswer, JobAnswer, Retried, VectorAnswer
+from daemon.api.problems import Problem, documented
 from daemon.api.processing import no_such_image
 from daemon.api.services import House, Retries
 from daemon.db.findings import FailureSeen, JobSeen, VectorSeen, Why
@@ -28,7 +20,7 @@ def image_routes(house: House) -> APIRouter:
     """`/images`, `/failures` and `/retry`."""
     router = APIRouter(tags=["images"])
 
-    @router.get("/images/{image_id}")
+    @router.get("/images/{image_id}", responses=documented(404))
     def get_image(image_id: ImageIdText) -> ImageAnswer:
         """All that is known of one image."""
         seen = house.services.reports.why(image_id)
@@ -38,7 +30,7 @@ def image_routes(house: House) -> APIRouter:
 
     @router.get("/failures")
     def get_failures(
-        reason: Annotated[str | None, Query(description="Of this reason alone.")] = None,
+        reason: Annotated[ReasonLabel | None, Query(description="Of this reason alone.")] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_FAILURES)] = 100,
     ) -> FailuresAnswer:
         """The images that failed for good, the newest first."""
@@ -46,7 +38,7 @@ def image_routes(house: House) -> APIRouter:
         counts = {label: figure.number for label, figure in reports.dead().items()}
         return FailuresAnswer(counts=counts, failures=[_failure(one) for one in reports.failures(chosen, limit)])
 
-    @router.post("/retry")
+    @router.post("/retry", responses=documented(400, 404))
     def retry(body: RetryBody) -> Retried:
         """Another chance for an image, for all that failed of a reason, or for all that failed."""
         if sum((body.image_id is not None, body.reason is not None, body.all)) != 1:

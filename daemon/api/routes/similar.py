@@ -7,8 +7,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from daemon.api.embedding import embed_upload, embed_url
-from daemon.api.models import ImageIdText, Location, NeighbourAnswer, SimilarAnswer
-from daemon.api.routes.extract import UPLOAD
+from daemon.api.inputs import ImageIdText, Location
+from daemon.api.models import NeighbourAnswer, SimilarAnswer
+from daemon.api.problems import documented
+from daemon.api.routes.extract import upload_form
 from daemon.api.services import House, Neighbour
 
 MOST = 1_000
@@ -19,12 +21,16 @@ def similar_routes(house: House) -> APIRouter:
     """`/similar`."""
     router = APIRouter(tags=["similar"])
 
-    @router.get("/similar/{image_id}")
+    @router.get("/similar/{image_id}", responses=documented(404))
     def similar_to_image(image_id: ImageIdText, k: NearestCount = 10) -> SimilarAnswer:
         """The images nearest to one of the table. 404 when it has no vector."""
         return _answer(house.services.similar.to_image(image_id, k))
 
-    @router.post("/similar", openapi_extra={"requestBody": UPLOAD["requestBody"] | {"required": False}})
+    @router.post(
+        "/similar",
+        openapi_extra=upload_form(required=False),
+        responses=documented(400, 424, 429),
+    )
     async def similar_to_picture(
         request: Request,
         image_url: Annotated[Location | None, Query(description="Instead of an upload.")] = None,

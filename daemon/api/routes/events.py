@@ -1,0 +1,46 @@
+"""How the daemon is, for as long as somebody listens."""
+
+from contextlib import ExitStack
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from daemon.api.feed import Feed
+from daemon.api.problems import documented
+from daemon.api.services import House
+
+EVENT_STREAM = "text/event-stream"
+
+
+class FeedResponse(StreamingResponse):
+    """A seat at the feed, taken before the answer begins and given back however it ends."""
+
+    def __init__(self, feed: Feed) -> None:
+        # Proxies such as nginx would otherwise keep what comes until there is enough of it.
+        super().__init__(feed.messages(), media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+        self._seat = ExitStack()
+        self._seat.enter_context(feed.seat())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._seat:
+            await super().__call__(scope, receive, send)
+
+
+def event_routes(house: House) -> APIRouter:
+    """`/events`."""
+    router = APIRouter(tags=["console"])
+
+    @router.get(
+        "/events",
+        response_class=StreamingResponse,
+        responses={
+            200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "Server-sent events."},
+            **documented(429),
+        },
+    )
+    async def get_events() -> FeedResponse:
+        """What the console shows: a `snapshot` each second, in JSON, until the daemon ends or the caller hangs up."""
+        return FeedResponse(house.feed)
+
+    return router
