@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,13 +18,14 @@ from daemon.commands.plain import to_json
 from daemon.config import Settings, load
 from daemon.db.findings import rate
 from daemon.db.similar import MOST
-from daemon.errors import ConfigurationError, Reason, VectordError
+from daemon.errors import ConfigurationError, NotFoundError, Reason, VectordError
 from daemon.service.signals import StopRequest, stop_on_signals
 from daemon.telemetry import logs
 from daemon.telemetry.progress import Reporter
 
 if TYPE_CHECKING:
     from daemon.db.desk import Desk
+    from daemon.db.similar import Neighbour
 
 DEFAULT_CONFIG = Path("config.toml")
 WIDE = 120
@@ -176,14 +177,14 @@ def reprocess(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def similar(
-    image_id: str,
+    what: Annotated[str, typer.Argument(metavar="ID|PATH|URL", help="An image of the table, or any other picture.")],
     config: ConfigOption = None,
     k: Annotated[int, typer.Option("-k", min=1, max=MOST, help="How many.")] = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """List the images nearest to one, by the cosine of their vectors."""
+    """List the images nearest to one, by the cosine of their vectors. No daemon has to run."""
     with _desk(config) as desk:
-        found = desk.similar.to_image(image_id, k)
+        found = _nearest(desk, what, k, config)
     if as_json:
         _say(to_json(found))
     else:
@@ -214,6 +215,45 @@ def index(
 
 
 @app.command()
+def backfill(
+    ray: Annotated[str, typer.Option("--ray", metavar="ADDRESS|local", help="The cluster; local: on this machine.")],
+    config: ConfigOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print shards, images, bytes and hours; do nothing.")
+    ] = False,
+    shard_images: Annotated[int, typer.Option(min=1, help="Images of a shard.")] = 16_384,
+    loaders: Annotated[int | None, typer.Option(min=1, help="[default: one for each CPU of the cluster]")] = None,
+    embedders: Annotated[int | None, typer.Option(min=1, help="[default: one for each GPU, or node]")] = None,
+    connections: Annotated[int, typer.Option(min=1, help="To the database, of all workers together.")] = 4,
+    drop_index: Annotated[
+        bool, typer.Option("--drop-index", help="Drop the vector index before, and build it afterwards.")
+    ] = False,
+    memory_mb: Annotated[int | None, typer.Option(min=1, help="maintenance_work_mem of that build.")] = None,
+    loader_rate: Annotated[float | None, typer.Option(min=0.001, help="Images/s of a loader, not measured.")] = None,
+    engine_rate: Annotated[float | None, typer.Option(min=0.001, help="Images/s of an engine, not measured.")] = None,
+) -> None:
+    """Make all missing vectors on a cluster, by Ray Data (requirements-ray.txt). Daemons may run beside it."""
+    from daemon.backfill import run as filling  # noqa: PLC0415 - as above
+
+    settings = _settings(config)
+    logs.configure(level="warning" if settings.log.level == "info" else settings.log.level, form=settings.log.format)
+    options = filling.Options(
+        address=ray,
+        dry_run=dry_run,
+        shard_images=shard_images,
+        loaders=loaders,
+        embedders=embedders,
+        connections=connections,
+        drop_index=drop_index,
+        memory_mb=memory_mb,
+        loader_rate=loader_rate,
+        engine_rate=engine_rate,
+    )
+    with _stop_request() as stop:
+        raise typer.Exit(filling.run(settings, options, stop, _console()))
+
+
+@app.command()
 def demo(
     config: ConfigOption = None,
     images: Annotated[Path | None, typer.Option(help="A folder of pictures. [default: the demo draws some]")] = None,
@@ -241,6 +281,21 @@ def _desk(config: Path | None) -> Iterator["Desk"]:
     logs.configure(level="warning", form=settings.log.format)
     with wiring.open_desk(settings) as desk:
         yield desk
+
+
+def _nearest(desk: "Desk", what: str, k: int, config: Path | None) -> "Sequence[Neighbour]":
+    from daemon import wiring  # noqa: PLC0415 - as above
+    from daemon.commands import likeness  # noqa: PLC0415 - as above
+
+    if not likeness.is_picture(what):
+        try:
+            return desk.similar.to_image(what, k)
+        except NotFoundError as error:
+            raise likeness.unknown(what, error) from error
+    settings = _settings(config)
+    with wiring.open_embedder(settings) as make:
+        vector = likeness.embed(what, make, most=settings.fetch.max_bytes)
+    return desk.similar.to_vector(vector, k)
 
 
 def _watch(desk: "Desk") -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 QUERIES = Path(__file__).with_name("queries.sql")
 MIGRATIONS = Path(__file__).with_name("migrations")
 TRIGGER_EVENTS = ("insert", "update", "delete", "truncate")
-OWN_TABLES = ("job", "worker", "sweep", "setting", "reprocess", "run", "run_image", "bell")
+OWN_TABLES = ("job", "worker", "sweep", "setting", "reprocess", "run", "run_image", "bell", "shard", "backfill")
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 

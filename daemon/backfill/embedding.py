@@ -1,0 +1,85 @@
+"""An engine of the backfill: makes the vectors of a parcel, and has the desk write what became of each image."""
+
+from collections.abc import Sequence
+from threading import Lock
+
+from daemon import options
+from daemon.backfill.desk import Counter, keep
+from daemon.backfill.order import Order, Parcel, Tally
+from daemon.clock import SystemClock
+from daemon.engine import Engine, find_weights, open_engine
+from daemon.events import Event
+from daemon.pipeline.batch import Batcher
+from daemon.pipeline.channel import Channel
+from daemon.pipeline.embed import EmbedStage
+from daemon.pipeline.store import settle
+from daemon.records import Loaded, Result
+
+AT_ONCE = 2
+"""Parcels in work: while one is written, the next one is in the model."""
+
+
+class Embedding:
+    """One engine, the model loaded once. For `AT_ONCE` threads, one of which at a time is in the model."""
+
+    def __init__(self, order: Order, desk: Counter) -> None:
+        self._desk = desk
+        self._retry = options.retry_policy(order.settings)
+        self._engine = make_engine(order)
+        self._model = Lock()
+
+    def embed(self, parcel: Parcel) -> Tally:
+        """What became of the parcel's images. Raises `EngineMemoryError` when not even one image fits the device."""
+        keep(self._desk, parcel.claims)
+        with self._model:
+            results = embed(self._engine, parcel)
+        outcomes = [settle(result, self._retry) for result in [*results, *parcel.rest]]
+        written = self._desk.write(outcomes)
+        return Tally(
+            shard=parcel.shard,
+            claimed=len(outcomes),
+            stored=written.stored,
+            dead=written.dead,
+            retried=written.retried,
+            released=written.released,
+            overtaken=len(written.overtaken),
+        )
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def make_engine(order: Order) -> Engine:
+    """The engine of this order, warm. Raises `EngineError`."""
+    settings = order.settings
+    model, state_dir = settings.model, settings.database.state_dir
+    weights = find_weights(model.weights, alpha=model.alpha, input_size=model.input_size, state_dir=state_dir)
+    engine = open_engine(options.model_spec(settings, weights), options.engine_options(settings))
+    engine.warm_up()
+    return engine
+
+
+def embed(engine: Engine, parcel: Parcel) -> Sequence[Result]:
+    """A result for each claim, by the daemon's own stage."""
+    loaded: Channel[Loaded] = Channel()
+    results: Channel[Result] = Channel()
+    for slot, claim in enumerate(parcel.claims):
+        loaded.put(Loaded(claim=claim, pixels=parcel.pixels[slot], slot=slot))
+    loaded.close()
+    batcher: Batcher[Loaded] = Batcher(limit=engine.describe().batch_limit, wait_seconds=0.0)
+    EmbedStage(engine, batcher, loaded, results, _NoLoaders(), clock=SystemClock(), emit=_ignore).run()
+    return results.take(len(parcel.claims), timeout=0)
+
+
+class _NoLoaders:
+    """All there will be is there, and nobody waits for a slot."""
+
+    def in_hand(self) -> int:
+        return 0
+
+    def release(self, slot: int) -> None:
+        """The parcel goes as a whole."""
+
+
+def _ignore(_: Event) -> None:
+    """A failed engine shows in the outcomes."""

@@ -1,0 +1,182 @@
+"""The database's part of a backfill: shards, jobs claimed by range, and what the sweep makes of it."""
+
+from uuid import uuid4
+
+import pytest
+
+from daemon.db.backfill import WORKER_PREFIX, Span, SpanJobs, Wanted
+from daemon.db.jobs import JobQueue
+from daemon.db.shards import Shards
+from daemon.db.sweep import SweepOptions, SweepWindow
+from daemon.signature import PREFIX
+from tests.postgres import Database
+
+SIGNATURE = f"{PREFIX}m:00000000:g0"
+ALL = Span(after=None, upto=1000)
+
+
+@pytest.fixture
+def quiet(make_database: "type[Database]") -> Database:
+    """A database whose table of images has no triggers."""
+    return make_database(trigger=False)  # type: ignore[call-arg]
+
+
+def jobs_of(database: Database, name: str = "one", **changes: float) -> SpanJobs:
+    wanted = Wanted(signature=SIGNATURE)
+    worker = WORKER_PREFIX + name
+    given = {"lease_seconds": 60.0, "max_attempts": 5} | changes
+    return SpanJobs(
+        database.pool,
+        database.names,
+        wanted,
+        worker=worker,
+        lease_seconds=given["lease_seconds"],
+        max_attempts=int(given["max_attempts"]),
+    )
+
+
+def sweep(database: Database) -> SweepWindow:
+    return SweepWindow(database.pool, database.names, SweepOptions(high_water=3))
+
+
+def ids(claims: list) -> list[int]:  # type: ignore[type-arg]
+    return sorted(int(claim.image_id) for claim in claims)
+
+
+def test_a_range_is_claimed_once(quiet: Database) -> None:
+    quiet.insert(range(1, 6))
+
+    first = jobs_of(quiet, "one").claim_span(Span(after=1, upto=4), uuid4(), 10)
+    second = jobs_of(quiet, "two").claim_span(ALL, uuid4(), 10)
+
+    assert (ids(first), ids(second)) == ([2, 3, 4], [1, 5])
+
+
+def test_the_same_call_again_gives_the_same_and_charges_nothing(quiet: Database) -> None:
+    quiet.insert(range(1, 4))
+    jobs, token = jobs_of(quiet), uuid4()
+
+    first, again = (jobs.claim_span(ALL, token, 10) for _ in range(2))
+
+    assert ids(first) == ids(again) == [1, 2, 3]
+    assert [claim.attempt for claim in again] == [1, 1, 1]
+
+
+def test_what_a_dead_worker_of_the_same_backfill_had_is_claimed_again_and_charged(quiet: Database) -> None:
+    quiet.insert([1])
+    jobs_of(quiet).claim_span(ALL, uuid4(), 10)
+
+    (claim,) = jobs_of(quiet).claim_span(ALL, uuid4(), 10)
+
+    assert claim.attempt == 2
+
+
+def test_an_image_that_kills_every_worker_is_not_claimed_for_ever(quiet: Database) -> None:
+    quiet.insert([1])
+    jobs = jobs_of(quiet, max_attempts=2)
+
+    claimed = [len(jobs.claim_span(ALL, uuid4(), 10)) for _ in range(3)]
+
+    assert claimed == [1, 1, 0]
+    assert jobs.left(ALL, 10) == 0
+
+
+def test_a_due_job_of_nobody_is_taken_and_a_waiting_one_is_not(quiet: Database) -> None:
+    quiet.insert([1, 2])
+    quiet.execute("INSERT INTO vectord.job (image_id, not_before) VALUES (1, now()), (2, now() + interval '1 hour')")
+
+    assert ids(jobs_of(quiet).claim_span(ALL, uuid4(), 10)) == [1]
+
+
+def test_daemons_leave_a_backfills_claims_alone_until_the_lease_ends(quiet: Database) -> None:
+    quiet.insert([1, 2])
+    jobs_of(quiet).claim_span(ALL, uuid4(), 10)
+    daemon = JobQueue(quiet.pool, quiet.names, worker="daemon", lease_seconds=60.0)
+
+    assert daemon.claim(10) == []
+    quiet.execute("UPDATE vectord.job SET lease_until = now() WHERE image_id = 2")
+
+    assert ids(daemon.claim(10)) == [2]
+
+
+def test_given_back_is_due_for_everyone(quiet: Database) -> None:
+    quiet.insert([1, 2])
+    jobs = jobs_of(quiet)
+    jobs.claim_span(ALL, uuid4(), 10)
+
+    assert jobs.give_back(charged=False) == 2
+    assert quiet.execute("SELECT attempts, lease_token, worker FROM vectord.job") == [(0, None, None)] * 2
+
+
+def test_a_peek_leases_nothing(quiet: Database) -> None:
+    quiet.insert([1, 2])
+
+    assert ids(jobs_of(quiet).peek(ALL, 1)) == [1]
+    assert quiet.execute("SELECT count(*) FROM vectord.job") == [(0,)]
+
+
+def test_what_a_backfill_leased_does_not_fill_the_queue(quiet: Database) -> None:
+    quiet.insert(range(1, 9))
+    jobs_of(quiet).claim_span(Span(after=None, upto=5), uuid4(), 10)
+
+    swept = sweep(quiet).step(SIGNATURE)
+
+    assert (swept.full, swept.queued) == (False, 3)
+
+
+def test_the_sweep_leaves_out_a_held_range_until_it_is_let_go(quiet: Database) -> None:
+    quiet.insert(range(1, 6))
+    shards = Shards(quiet.pool, quiet.names, SIGNATURE)
+    shards.hold("backfill:one", Span(after=2, upto=5), 60)
+
+    held = sweep(quiet).step(SIGNATURE).queued
+    shards.let_go("backfill:one")
+    quiet.execute("DELETE FROM vectord.job")
+
+    assert held == 2
+    assert sweep(quiet).step(SIGNATURE).queued == 3
+
+
+def test_a_hold_ends_by_itself(quiet: Database) -> None:
+    quiet.insert([1])
+    Shards(quiet.pool, quiet.names, SIGNATURE).hold("backfill:one", ALL, 0)
+
+    assert sweep(quiet).step(SIGNATURE).queued == 1
+
+
+def test_a_reprocess_is_not_over_while_a_range_was_left_out(quiet: Database) -> None:
+    quiet.insert([1])
+    quiet.execute("INSERT INTO vectord.reprocess (generation, cause, forced) VALUES (0, 'test', true)")
+    shards = Shards(quiet.pool, quiet.names, SIGNATURE)
+    shards.hold("backfill:one", ALL, 60)
+    window = sweep(quiet)
+
+    assert window.step(SIGNATURE).cycle_ended
+    assert shards.forced_since() is not None
+    shards.let_go("backfill:one")
+    window.step(SIGNATURE)
+
+    assert shards.forced_since() is None
+
+
+def test_shards_cover_the_table_and_a_plan_goes_on_where_it_ended(quiet: Database) -> None:
+    quiet.insert([3, 5, 8, 13, 21])
+    shards = Shards(quiet.pool, quiet.names, SIGNATURE)
+
+    planned = list(shards.plan(2))
+    quiet.insert([34])
+    later = list(shards.plan(2))
+
+    assert [(one.span.after, one.span.upto, one.images) for one in planned] == [(None, 5, 2), (5, 13, 2), (13, 21, 1)]
+    assert [(one.number, one.span.after, one.span.upto) for one in later] == [(3, 21, 34)]
+    assert shards.totals().open_images == 6
+    shards.finish(1)
+    assert [one.number for one in shards.open(10)] == [0, 2, 3]
+
+
+def test_a_range_is_cut_into_parts(quiet: Database) -> None:
+    quiet.insert(range(1, 8))
+
+    parts = Shards(quiet.pool, quiet.names, SIGNATURE).parts(Span(after=1, upto=7), 4)
+
+    assert parts == [Span(after=1, upto=5), Span(after=5, upto=7)]
