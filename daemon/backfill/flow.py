@@ -6,8 +6,10 @@ A block is a parcel, so what lies between the stages is bounded by bytes. Ray st
 their units to others; where it cannot, the leg ends and `run` begins another.
 """
 
+import logging
 import os
 import pickle
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +22,8 @@ from daemon.backfill.desk import Desk
 from daemon.backfill.order import Order, Parcel, Tally, Unit
 from daemon.db.backfill import Span
 from daemon.db.outcomes import Written
-from daemon.errors import ConfigurationError, VectordError
-from daemon.records import Claim, Outcome
+from daemon.errors import ConfigurationError, DatabaseUnavailableError, VectordError
+from daemon.records import Claim, Outcome, Pixels
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -41,7 +43,7 @@ LOCAL = "local"
 PARCELS_PER_WORKER = 4
 """In the object store at most, for each worker: one made, one waiting, two on their way."""
 SPREAD = {"scheduling_strategy": "SPREAD"}
-Block = "pa.Table"
+_NAMED = re.compile(r"[\w.]+(Error|Exception): ")
 
 
 class LegError(VectordError):
@@ -78,16 +80,18 @@ class Cluster:
 
 
 @contextmanager
-def cluster(address: str) -> Iterator[Cluster]:
-    """A cluster by its address; "local" starts one on this machine that ends with the block.
+def cluster(address: str, *, loaders: int | None = None) -> Iterator[Cluster]:
+    """A cluster by its address; "local" starts one here, with room for the loaders, that ends with the block.
 
     Raises `ConfigurationError` when there is none.
     """
     given: dict[str, Any] = {"address": address}
     if address == LOCAL:
-        given |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        cpus = max(len(os.sched_getaffinity(0)), loaders or 0)
+        given |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": cpus}
     try:
         ray.init(logging_level="ERROR", log_to_driver=False, **given)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigurationError(f"--ray {address}: {error}") from error
     try:
@@ -119,14 +123,13 @@ def _stream(order: Order, crew: Crew, desks: Sequence[Any], units: Sequence[Unit
     }
     stages = (
         ray.data.from_items(rows, override_num_blocks=len(rows))
-        .map_batches(_Load, compute=_actors(crew.loaders, loading.AT_ONCE), num_cpus=1, **given, **SPREAD)
+        .map_batches(_Load, compute=_actors(crew.loaders, loading.AT_ONCE), num_cpus=1, **given)
         .map_batches(
             _Embed,
             compute=_actors(crew.embedders, embedding.AT_ONCE),
             num_cpus=0,
             num_gpus=crew.gpus,
             **given,
-            **SPREAD,
         )
     )
     for row in stages.iter_rows():
@@ -144,7 +147,7 @@ class _Load:
         return pa.table(
             {
                 "head": pa.array([pickle.dumps((one.shard, one.claims, one.rest)) for one in parcels], pa.binary()),
-                "pixels": pa.array([one.pixels.data.cast("B") for one in parcels], pa.large_binary()),
+                "pixels": pa.array([one.pixels.reshape(-1).data for one in parcels], pa.large_binary()),
                 "shape": [list(one.pixels.shape) for one in parcels],
             }
         )
@@ -164,7 +167,7 @@ class _Embed:
 def _parcels(block: Any) -> Iterator[Parcel]:
     for head, pixels, shape in zip(block["head"], block["pixels"], block["shape"], strict=True):
         shard, claims, rest = pickle.loads(head.as_py())  # noqa: S301 - as above
-        array = np.frombuffer(pixels.as_buffer(), np.uint8).reshape(shape.as_py())
+        array: Pixels = np.ndarray(tuple(shape.as_py()), np.uint8, pixels.as_buffer())
         yield Parcel(shard=shard, claims=claims, pixels=array, rest=rest)
 
 
@@ -177,18 +180,27 @@ class _Desks:
         self._turns = cycle([*desks[start:], *desks[:start]])
 
     def claim(self, span: Span, token: UUID) -> list[Claim]:
-        found: list[Claim] = ray.get(next(self._turns).claim.remote(span, token))
+        found: list[Claim] = self._ask("claim", span, token)
         return found
 
     def renew(self, claims: Sequence[Claim]) -> int:
-        return int(ray.get(next(self._turns).renew.remote(claims)))
+        return int(self._ask("renew", claims))
 
     def read_stored(self, claim: Claim) -> bytes:
-        return bytes(ray.get(next(self._turns).read_stored.remote(claim)))
+        return bytes(self._ask("read_stored", claim))
 
     def write(self, outcomes: Sequence[Outcome]) -> Written:
-        written: Written = ray.get(next(self._turns).write.remote(outcomes))
+        written: Written = self._ask("write", outcomes)
         return written
+
+    def _ask(self, what: str, *arguments: object) -> Any:
+        """Raises what the desk raised, and `DatabaseUnavailableError` while its machine is gone."""
+        try:
+            return ray.get(getattr(next(self._turns), what).remote(*arguments))
+        except RayError as error:
+            if isinstance(error, VectordError):
+                raise
+            raise DatabaseUnavailableError(f"no desk answers: {_last_line(error)}") from error
 
 
 def _desk_actor(order: Order) -> Any:
@@ -225,6 +237,7 @@ def _look() -> Cluster:
 
 
 def _last_line(error: Exception) -> str:
-    """Ray's messages are whole tracebacks; the last line says what it was."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    """Ray's messages are whole tracebacks; the last line that names an error says what it was."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if _NAMED.match(line)]
+    return (named or lines or [type(error).__name__])[-1]

@@ -56,7 +56,7 @@ def run(settings: Settings, given: Options, stop: Stop, console: Console) -> int
 
     if given.address != flow.LOCAL and not settings.database.dsn.get_secret_value():
         raise ConfigurationError("database.dsn: a cluster needs a PostgreSQL that all its machines reach; name one")
-    with wiring.open_ground(settings) as ground, flow.cluster(given.address) as cluster:
+    with wiring.open_ground(settings) as ground, flow.cluster(given.address, loaders=given.loaders) as cluster:
         crew = cluster.crew(loaders=given.loaders, embedders=given.embedders, connections=given.connections)
         order = _order(settings, ground)
         shards = Shards(ground.pool, options.names(settings), order.signature)

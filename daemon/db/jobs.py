@@ -48,8 +48,9 @@ class Backlog:
 class JobQueue:
     """Jobs leased to one daemon. Every method is one short transaction and may be called from any thread.
 
-    `stored_bytes` says that the location column holds the picture itself (a bytea). `max_attempts` bounds the attempts
-    of a job whose every daemon died: it ends dead as `daemon_lost`, at the next claim after its last lease.
+    `stored_bytes` says that the location column holds the picture itself (a bytea). A job that was in work at the
+    death of `max_attempts` daemons is claimed one at a time from then on; after twice as many it ends dead as
+    `daemon_lost`, at the next claim after its last lease.
     `poll_seconds` is how often somebody looks when nobody calls.
 
     The triggers call by NOTIFY only while the bell is up, as NOTIFY makes the users' commits queue up: a claim that
@@ -169,11 +170,11 @@ class JobQueue:
 
     def _lease_jobs(self, cursor: Cursor, token: UUID, limit: int) -> tuple[list[list[Any]], list[list[Any]]]:
         """The jobs leased, and those that are dead instead."""
-        lost = {"exhausted_reason": Reason.DAEMON_LOST.label}
+        lost = {"lost_reason": Reason.DAEMON_LOST.label}
         cursor.execute(self._queries["claim"], self._lease | lost | {"token": token, "limit": limit})
         # RETURNING keeps no order; `place` is that of the queue.
         found = sorted(cursor.fetchall())
-        leased, dead = ([row for _, exhausted, *row in found if exhausted is end] for end in (False, True))
+        leased, dead = ([row for _, judged, *row in found if judged == fate] for fate in ("leased", "dead"))
         return leased, dead
 
     def _with_locations(self, cursor: Cursor, token: UUID, rows: list[list[Any]]) -> list[Claim]:

@@ -4,10 +4,14 @@
 -- name: claim
 -- Leases due jobs: of the lower priority first, the longest due first. An expired lease is due like anything else. One
 -- index scan for each priority, which stops where the limit or the present is reached, so the cost does not grow with
--- the queue. A job whose every attempt ended with the daemon gone is dead, not leased: nobody lived to say so.
+-- the queue.
+--
+-- A daemon that died leaves all its leases, and one image at most was the cause. Whoever was among them max_attempts
+-- times is suspected, and leased one at a time: the others that are due are put off, each for a time of its own, so
+-- that few of them are in work when the next daemon dies. After twice max_attempts it is dead: nobody lived to say so.
 WITH due AS MATERIALIZED (
-    SELECT row_number() OVER () AS place, j.image_id,
-           j.lease_token IS NOT NULL AND j.attempts >= %(max_attempts)s AS exhausted
+    SELECT row_number() OVER () AS place, j.image_id, j.attempts,
+           j.lease_token IS NOT NULL AND j.attempts >= %(max_attempts)s AS suspected
     FROM (VALUES (0::smallint), (1::smallint)) AS p (priority)
     CROSS JOIN LATERAL (
         SELECT d.image_id, d.lease_token, d.attempts
@@ -18,18 +22,28 @@ WITH due AS MATERIALIZED (
         FOR NO KEY UPDATE SKIP LOCKED
     ) j
     LIMIT %(limit)s
+), judged AS (
+    SELECT place, image_id,
+           CASE WHEN NOT suspected THEN 'leased'
+                WHEN attempts >= 2 * %(max_attempts)s THEN 'dead'
+                WHEN row_number() OVER (PARTITION BY suspected ORDER BY attempts, place) = 1 THEN 'leased'
+                ELSE 'put off' END AS fate
+    FROM due
 )
 UPDATE {job} j
-SET state = CASE WHEN exhausted THEN 'dead' ELSE 'pending' END,
-    attempts = j.attempts + CASE WHEN exhausted THEN 0 ELSE 1 END,
-    lease_token = CASE WHEN exhausted THEN NULL ELSE %(token)s END,
-    lease_until = CASE WHEN exhausted THEN NULL ELSE now() + %(lease_seconds)s * interval '1 second' END,
-    worker = CASE WHEN exhausted THEN NULL ELSE %(worker)s END,
-    reason = CASE WHEN exhausted THEN %(exhausted_reason)s ELSE j.reason END,
-    failed_at = CASE WHEN exhausted THEN now() ELSE j.failed_at END
-FROM due
-WHERE j.image_id = due.image_id
-RETURNING place, exhausted, j.image_id, j.revision, j.attempts, j.suspect, j.enqueued_at, j.priority > 0
+SET state = CASE fate WHEN 'dead' THEN 'dead' ELSE 'pending' END,
+    attempts = j.attempts + CASE fate WHEN 'leased' THEN 1 ELSE 0 END,
+    lease_token = CASE fate WHEN 'leased' THEN %(token)s WHEN 'put off' THEN j.lease_token END,
+    lease_until = CASE fate
+                      WHEN 'leased' THEN now() + %(lease_seconds)s * interval '1 second'
+                      WHEN 'put off' THEN now() + %(lease_seconds)s * (0.1 + 0.9 * random()) * interval '1 second'
+                  END,
+    worker = CASE fate WHEN 'leased' THEN %(worker)s WHEN 'put off' THEN j.worker END,
+    reason = CASE fate WHEN 'dead' THEN %(lost_reason)s ELSE j.reason END,
+    failed_at = CASE fate WHEN 'dead' THEN now() ELSE j.failed_at END
+FROM judged
+WHERE j.image_id = judged.image_id
+RETURNING place, fate, j.image_id, j.revision, j.attempts, j.suspect, j.enqueued_at, j.priority > 0
 
 -- name: locations
 -- A statement of its own, after the jobs are locked: its snapshot is newer than theirs, so a location is never older

@@ -7,6 +7,10 @@ SELECT set_config('lock_timeout', %(lock_timeout)s, true)
 SELECT s.{source_id}, t.{target_vector} IS NOT NULL, t.{target_version}
 FROM {source} s LEFT JOIN {target} t ON t.{target_id} = s.{source_id} WHERE s.{source_id} = %(id)s
 
+-- name: in_work
+-- To be asked first, as `lease` locks the job even where it changes nothing, and store passes over what is locked.
+SELECT EXISTS (SELECT FROM {job} WHERE image_id = %(id)s AND lease_until > now())
+
 -- name: lease
 -- Whatever became of the job before, somebody asks for it now; only a daemon that works on it keeps it.
 INSERT INTO {job} AS j (image_id, attempts, lease_token, lease_until, worker)

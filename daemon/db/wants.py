@@ -93,6 +93,9 @@ class Wants:
         return version == self._signature() or (foreign and not self._options.replace_foreign)
 
     def _lease(self, cursor: Cursor, image_id: ImageId, request: str, location: str, *, force: bool) -> Claim:
+        cursor.execute(self._queries["in_work"], {"id": image_id})
+        if cursor.fetchone() == (True,):
+            raise _RefusedError(Refusal.IN_WORK)
         lease = {"worker": self._options.worker, "lease_seconds": self._options.lease_seconds}
         token = uuid4()
         cursor.execute(self._queries["lease"], lease | {"id": image_id, "token": token})

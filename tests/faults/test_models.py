@@ -12,8 +12,6 @@ from tests.whole import call
 IMAGES = 100
 PLAIN = ("-m", "daemon")
 OTHER = {"VECTORD_MODEL__SCALING": "unit"}
-FEW = {"VECTORD_ENGINE__BATCH_MAX": "4"}
-"""Few images in work at a time, so that ten kills do not mean ten for each of them."""
 VERSIONS = "SELECT model_version, count(*) FROM tb_hsx_img_value GROUP BY 1 ORDER BY 1"
 
 
@@ -38,9 +36,9 @@ def test_changed_in_a_backfill(backfill: Scene) -> None:
 @pytest.mark.slow
 def test_a_reprocess_interrupted_ten_times(backfill: Scene) -> None:
     backfill.gallery.pause = 0.0
-    # Far more than are in work at a time: those that five daemons in a row died over would be dead as `daemon_lost`.
-    backfill.insert(range(IMAGES, 4 * IMAGES))
-    daemon = backfill.start(PLAIN, **FEW)
+    # Few enough that most are in work at each death.
+    backfill.insert(range(IMAGES, 2 * IMAGES))
+    daemon = backfill.start(PLAIN)
     backfill.wait(lambda: not unsettled(backfill.tables), "the first vectors")
     backfill.gallery.pause = 0.02
     with backfill.fault(14, "a reprocess, its daemon killed ten times") as fault:
@@ -51,7 +49,7 @@ def test_a_reprocess_interrupted_ten_times(backfill: Scene) -> None:
             wait_for_renewed(backfill, turn * 8)
             daemon.kill()
             done.append(renewed(backfill))
-            daemon = backfill.start(PLAIN, **FEW)
+            daemon = backfill.start(PLAIN)
         fault.note = f"vectors made anew at each kill: {', '.join(map(str, done))}"
     # It went on where it was: nothing that was done was done again.
     assert done == sorted(done)

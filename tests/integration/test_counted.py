@@ -60,7 +60,7 @@ def test_an_image_that_outlived_its_daemons_counts_as_a_death(given: Settings, w
     tables.insert({1: web.add("/1.jpg", picture(1))})
     tables.execute(
         "UPDATE vectord.job SET attempts = %s, lease_token = gen_random_uuid(), lease_until = now(), worker = 'lost'",
-        (given.queue.max_attempts,),
+        (2 * given.queue.max_attempts,),
     )
     with wiring.open_daemon(given, allow_untrained=True) as daemon:
         tables.wait(lambda: tables.jobs()[1][:2] == ("dead", "daemon_lost"), "a death")

@@ -176,14 +176,35 @@ def test_an_image_that_outlives_every_daemon_ends_dead(database: Database) -> No
     told: list[Dead] = []
     queue = queue_of(database, max_attempts=3)
     queue.tell = told.append
-    for attempt in (1, 2, 3):
+    for attempt in (1, 2, 3, 4, 5, 6):
         assert [claim.attempt for claim in queue.claim(9)] == [attempt]
         database.execute(EXPIRE)
     assert queue.claim(9) == []
-    assert database.execute(STATES) == [("dead", 3, "daemon_lost")]
+    assert database.execute(STATES) == [("dead", 6, "daemon_lost")]
     assert database.execute("SELECT failed_at, lease_token FROM vectord.job")[0][1] is None
     assert queue.seconds_until_due() is None
-    assert [(dead.claim.image_id, dead.claim.attempt, dead.reason) for dead in told] == [(1, 3, Reason.DAEMON_LOST)]
+    assert [(dead.claim.image_id, dead.claim.attempt, dead.reason) for dead in told] == [(1, 6, Reason.DAEMON_LOST)]
+
+
+def test_images_that_many_daemons_died_over_are_tried_one_at_a_time(database: Database) -> None:
+    database.insert(range(1, 11))
+    queue = queue_of(database, max_attempts=3)
+    for _ in range(3):
+        assert len(queue.claim(20)) == 10
+        database.execute(EXPIRE)
+    database.insert([11, 12])
+    first = queue.claim(20)
+    assert sorted(claim.attempt for claim in first) == [1, 1, 4]
+    # The others keep their leases for a while, each for another, and wait for nobody in particular.
+    assert queue.claim(20) == []
+    waits = "SELECT count(DISTINCT lease_until), min(lease_until) > now(), max(lease_until) < now() + '61 s' "
+    assert database.execute(f"{waits} FROM vectord.job WHERE attempts = 3") == [(9, True, True)]
+    # The daemon dies again: one of ten was in work.
+    database.execute(EXPIRE)
+    assert sorted(claim.attempt for claim in queue.claim(20)) == [2, 2, 4]
+    assert database.execute("SELECT attempts, count(*) FROM vectord.job GROUP BY 1 ORDER BY 1") == [
+        (2, 2), (3, 8), (4, 2),
+    ]  # fmt: skip
 
 
 def test_only_lost_leases_end_so(database: Database) -> None:

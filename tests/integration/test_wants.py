@@ -99,6 +99,16 @@ def test_what_a_daemon_works_on_it_keeps_until_its_lease_is_over(database: Datab
     assert queue_of(database).renew([ours]) == 1
 
 
+def test_what_a_daemon_works_on_is_not_even_locked(database: Database) -> None:
+    # What is locked at the moment in which its vector comes is passed over, and done again when the lease is over.
+    locker = "SELECT xmax::text FROM vectord.job"
+    database.insert([1])
+    queue_of(database, "two").claim(1)
+    before = database.execute(locker)
+    assert want(database) is Refusal.IN_WORK
+    assert database.execute(locker) == before
+
+
 def test_of_many_who_want_it_at_once_one_gets_it(untriggered: Database) -> None:
     untriggered.insert([1])
     start = Barrier(6)
