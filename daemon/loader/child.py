@@ -19,7 +19,8 @@ from daemon.loader.wire import Channel, Order, make_channels, order_message
 
 _ROOT = Path(__file__).resolve().parents[2]
 """The folder that the package `daemon` lies in."""
-_LAST_WORDS = 4096
+_LAST_WORDS = 32 * 1024
+"""Bytes of error output that are looked at: after what a library said last comes a dump of every thread's stack."""
 _ALLOCATION = {
     # Each arena sets aside 64 MiB of address space.
     "MALLOC_ARENA_MAX": "2",

@@ -18,6 +18,8 @@ LEAVE_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 BROKEN_AFTER = 3
 """Starts in a row that failed, after which nothing more is taken in."""
+TOLD = 4096
+"""Characters of a loader's last words that are passed on."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,11 +94,11 @@ class Nursery:
                 expected=expected,
                 cause=death.describe(),
                 images=child.finished,
-                last_words=death.last_words,
+                last_words=death.last_words[-TOLD:],
             )
         )
         if not expected and not child.finished and not _over_image(child):
-            self._back_off(now, death.last_words)
+            self._back_off(now, death.last_words[-TOLD:])
         return death
 
     def kill_all(self) -> None:
