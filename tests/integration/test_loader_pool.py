@@ -182,9 +182,11 @@ def test_urgent_images_go_ahead(folder: Path) -> None:
         for location in locations(folder):
             rig.pool.submit(claim(location))
         rig.pool.submit(claim(locations(folder)[0], image_id="urgent", request="r"))
+        # It has a thread of its own, though the loader has all that it takes of the others.
+        rig.until(lambda: rig.results, 10, "a result")
+        assert list(rig.results) == ["urgent"]
         gate.set()
         rig.until(lambda: len(rig.results) == 22, 20, "all results")
-        assert list(rig.results)[:2] == ["first", "urgent"]
 
 
 def test_slots_are_kept_for_urgent_images(folder: Path) -> None:
