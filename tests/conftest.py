@@ -11,12 +11,15 @@ from typing import Any
 import hypothesis
 import pytest
 
+from daemon import wiring
 from daemon.db.embedded import EmbeddedServer
 from daemon.db.names import Names
 from daemon.db.pool import Pool
 from daemon.db.schema import SchemaOptions, migrate
+from daemon.wiring import Daemon
+from tests.pictures import Web, serving
 from tests.postgres import DIMENSION, Database, Server
-from tests.whole import ROOT, save_small_weights, small_daemon
+from tests.whole import ROOT, Tables, save_small_weights, settings, small_daemon
 
 # A slow example is a busy machine; what is slow by itself shows in the benchmarks. In CI the same examples every time.
 hypothesis.settings.register_profile("vectord", deadline=None, derandomize="CI" in os.environ)
@@ -110,3 +113,23 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(environment: dict[str, str], small_weights: Path, empty_database: str) -> dict[str, str]:
     """An environment for `run` with the smallest model, on an empty database."""
     return environment | small_daemon(empty_database, small_weights)
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """A server of pictures, which the test fills."""
+    with serving() as web:
+        yield web
+
+
+@pytest.fixture
+def tables(empty_database: str) -> Tables:
+    """The users' tables, empty."""
+    return Tables(empty_database)
+
+
+@pytest.fixture
+def daemon(empty_database: str, compiled: Path) -> Iterator[Daemon]:
+    """One that works on those tables, in this process."""
+    with wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon:
+        yield daemon

@@ -11,10 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
-from daemon import wiring
 from daemon.wiring import Daemon
-from tests.pictures import Web, serving
-from tests.whole import Tables, settings
 
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 20_000
@@ -86,23 +83,6 @@ def _note_dialog(visit: Visit, dialog: Dialog) -> None:
 def _note_stranger(visit: Visit, url: str) -> None:
     if not url.startswith((visit.base, "blob:")):
         visit.wrong.append(f"request: {url}")
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as web:
-        yield web
-
-
-@pytest.fixture
-def tables(empty_database: str) -> Tables:
-    return Tables(empty_database)
-
-
-@pytest.fixture
-def daemon(empty_database: str, compiled: Path) -> Iterator[Daemon]:
-    with wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon:
-        yield daemon
 
 
 Visits = Callable[..., Visit]

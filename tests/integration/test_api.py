@@ -16,30 +16,13 @@ from daemon import wiring
 from daemon.api.routes import process
 from daemon.wiring import Daemon
 from tests.loading import SHARED
-from tests.pictures import Web, picture, serving
+from tests.pictures import Web, picture
 from tests.postgres import Database, wait_until_blocked
 from tests.servers import Answer, body, redirect, serve
 from tests.whole import Tables, settings
 
 TIMEOUT = 60
 BIG = 2**62 + 1
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as web:
-        yield web
-
-
-@pytest.fixture
-def tables(empty_database: str) -> Tables:
-    return Tables(empty_database)
-
-
-@pytest.fixture
-def daemon(empty_database: str, compiled: Path) -> Iterator[Daemon]:
-    with wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon:
-        yield daemon
 
 
 @pytest.fixture

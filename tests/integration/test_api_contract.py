@@ -14,18 +14,12 @@ import pytest
 
 from daemon import wiring
 from daemon.wiring import Daemon
-from tests.pictures import Web, picture, serving
+from tests.pictures import Web, picture
 from tests.whole import Tables, settings
 
 CONFIG = Path(__file__).with_name("api_contract.toml")
 TOKEN = "of-this-test"
 PATIENCE = 170
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as web:
-        yield web
 
 
 @pytest.fixture

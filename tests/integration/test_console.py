@@ -10,34 +10,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 from PIL import Image
 
 from daemon import wiring
 from daemon.api.feed import MOST_LISTENERS
 from daemon.wiring import Daemon
-from tests.pictures import Web, picture, serving
+from tests.pictures import Web, picture
 from tests.whole import ROOT, Tables, settings
 
 TIMEOUT = 60
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as web:
-        yield web
-
-
-@pytest.fixture
-def tables(empty_database: str) -> Tables:
-    return Tables(empty_database)
-
-
-@pytest.fixture
-def daemon(empty_database: str, compiled: Path) -> Iterator[Daemon]:
-    with wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon:
-        yield daemon
 
 
 def get(daemon: Daemon, path: str, **options: Any) -> requests.Response:

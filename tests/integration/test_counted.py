@@ -1,6 +1,5 @@
 """The metrics of a whole daemon beside what the tables say: every end of an image counts as what it was."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,21 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from daemon import wiring
 from daemon.config import Settings
 from daemon.wiring import Daemon
-from tests.pictures import Web, picture, serving
+from tests.pictures import Web, picture
 from tests.whole import Tables, settings
 
 TIMEOUT = 60
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as web:
-        yield web
-
-
-@pytest.fixture
-def tables(empty_database: str) -> Tables:
-    return Tables(empty_database)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import re
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,25 +14,8 @@ import structlog
 from daemon import wiring
 from daemon.errors import ConfigurationError, DatabaseError
 from daemon.wiring import Daemon
-from tests.pictures import Web, picture, serving
+from tests.pictures import Web, picture
 from tests.whole import Tables, settings
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as web:
-        yield web
-
-
-@pytest.fixture
-def tables(empty_database: str) -> Tables:
-    return Tables(empty_database)
-
-
-@pytest.fixture
-def daemon(empty_database: str, compiled: Path) -> Iterator[Daemon]:
-    with wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon:
-        yield daemon
 
 
 def test_rows_that_appear_get_vectors(daemon: Daemon, web: Web, tables: Tables) -> None:
