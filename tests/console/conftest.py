@@ -22,9 +22,12 @@ HARMLESS = re.compile(r"Failed to load resource: (the server responded with a st
 """What Chromium itself says of an answer that is not 200, or of none: tests bring these about."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium. Skips where it is not installed; in CI that is a failure."""
+    """Debian's Chromium. Skips where it is not installed; in CI that is a failure.
+
+    Not for the session: while Playwright is there, this thread has a running event loop, and `asyncio.run` refuses.
+    """
     if not CHROMIUM.exists():
         missing = f"Chromium (Debian: chromium) is missing: there is no {CHROMIUM}"
         assert "CI" not in os.environ, missing
