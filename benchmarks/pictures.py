@@ -17,8 +17,9 @@ MARKER, HEAD, NUMBERS = b"\xff\xdb", 5, 64
 SAVE_WEIGHTS = """
 import sys
 from daemon.engine.quiet import import_keras
-model = import_keras().applications.MobileNetV2(include_top=False, weights=None)
-model.save_weights(sys.argv[1])
+path, alpha, side = sys.argv[1:]
+make = import_keras().applications.MobileNetV2
+make((int(side), int(side), 3), alpha=float(alpha), include_top=False, weights=None).save_weights(path)
 """
 
 
@@ -61,12 +62,13 @@ def _places(picture: bytes) -> Iterator[int]:
         at = picture.find(MARKER, at + 2)
 
 
-def make_weights(folder: Path) -> Path:
-    """The ImageNet weights where they lie at hand; otherwise random ones, since speed does not depend on them."""
-    given = sorted((SHARED / "weights").glob("*no_top.h5"))
+def make_weights(folder: Path, *, alpha: float = 1.0, side: int = 224) -> Path:
+    """ImageNet weights where they lie at hand; otherwise random ones, since speed does not depend on them."""
+    given = sorted((SHARED / "weights").glob(f"*_{alpha}_{side}_no_top.h5"))
     if given:
         return given[0].resolve()
-    path = folder / "random.weights.h5"
+    path = folder.resolve() / f"random-{alpha}-{side}.weights.h5"
     if not path.exists():
-        subprocess.run([sys.executable, "-c", SAVE_WEIGHTS, str(path)], check=True, capture_output=True)
+        arguments = [str(path), str(alpha), str(side)]
+        subprocess.run([sys.executable, "-c", SAVE_WEIGHTS, *arguments], check=True, capture_output=True)
     return path
