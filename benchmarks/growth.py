@@ -3,10 +3,10 @@
     .venv-bench/bin/python -m benchmarks.growth [--quick]
 
 The smallest model over photographs of 640×480 by HTTP, and no vector index, so that what might grow (the queue, the
-sweep, the store) is as large a part of the whole as can be. The table that is full holds another program's rows, which the
-daemon's first sweep has been through before anything is measured; their vectors compress well, since no part of the
-daemon reads them. What HNSW takes grows by its nature, and is shown apart, as the processor time of inserting a random
-vector beside so many.
+sweep, the store) is as large a part of the whole as can be. The table that is full holds another program's rows,
+which the daemon's first sweep has been through before anything is measured; their vectors compress well, since no
+part of the daemon reads them. What HNSW takes grows by its nature, and is shown apart, as the processor time of
+inserting a random vector beside so many.
 """
 
 import argparse
