@@ -105,6 +105,9 @@ def show(front: Front, site: parts.Site, body: parts.Body, stack: ExitStack, *, 
         )
     )
     stack.callback(front.overview.rest)
+    # At the end this is first, and the servers are last: who was let in is answered, who comes late is told why not.
+    stack.callback(front.house.close)
+    stack.callback(front.vitals.stopping)
 
 
 def _to_all(*hearers: parts.Emit) -> parts.Emit:

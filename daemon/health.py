@@ -9,6 +9,8 @@ class State(StrEnum):
     """What the sentence says, for programs."""
 
     STARTING = "starting"
+    STOPPING = "stopping"
+    """Somebody asked for the end: what is in hand is finished, nothing more is taken."""
     ENDED = "ended"
     """A stage has ended."""
     STALLED = "stalled"
@@ -40,6 +42,7 @@ class Facts:
     hindrances: Mapping[str, str]
     listener: str
     hosts_failing: int = 0
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,21 +57,28 @@ class Health:
 
 
 def judge(facts: Facts) -> Health:
-    """A fault of the surroundings makes it not ready, but not sick: a restart would not mend it."""
+    """A fault of the surroundings makes it not ready, but not sick: a restart would not mend it. Nor does an end that
+    somebody asked for, though one stage after another has ended by then.
+    """
     stalled = facts.idle_seconds > STALLED_SECONDS and not facts.hindrances
     state = _state(facts, stalled=stalled)
     return Health(
-        healthy=(facts.running or not facts.warm) and not stalled,
-        ready=facts.warm and facts.running and not facts.hindrances and not facts.superseded,
+        healthy=facts.stopping or ((facts.running or not facts.warm) and not stalled),
+        ready=_takes_work(facts),
         state=state,
         status=_status(state, facts),
         parts={"listener": facts.listener, **_hosts(facts), **facts.hindrances},
     )
 
 
+def _takes_work(facts: Facts) -> bool:
+    hindered = facts.hindrances or facts.superseded or facts.stopping
+    return facts.warm and facts.running and not hindered
+
+
 def _state(facts: Facts, *, stalled: bool) -> State:
-    if not facts.warm:
-        return State.STARTING
+    if facts.stopping or not facts.warm:
+        return State.STOPPING if facts.stopping else State.STARTING
     if not facts.running:
         return State.ENDED
     if stalled:
@@ -85,6 +95,7 @@ def _status(state: State, facts: Facts) -> str:
     besides = "".join(f"; {stage}: {fault}" for stage, fault in _hosts(facts).items())
     return {
         State.STARTING: "starting: the model is not warm yet",
+        State.STOPPING: f"stopping: {facts.in_flight} images are still in work",
         State.ENDED: "a stage has ended: a restart is needed",
         State.STALLED: f"stalled: nothing settled for {facts.idle_seconds:.0f} s with {facts.in_flight} images in work",
         State.SUPERSEDED: "superseded: another daemon's model counts now, so this one neither claims nor stores",

@@ -2,13 +2,13 @@
 
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from daemon.api.problems import Problem
+from daemon.api.problems import Problem, stopping
 from daemon.errors import ConfigurationError
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/metrics"})
@@ -60,16 +60,21 @@ class Token:
 
 
 class Door:
-    """A middleware that answers 401 to calls without the token, and 421 to those that mean another host.
+    """A middleware that answers 401 to calls without the token, 421 to those that mean another host, and 503 to all
+    others once it is `closing`.
 
     The Host header keeps out web pages of strangers, whose names resolve to
-    this machine (DNS rebinding); `hosts` are the names that may be used, None for any. Probes come by any name.
+    this machine (DNS rebinding); `hosts` are the names that may be used, None for any. Probes come by any name, and
+    are answered until the end.
     """
 
-    def __init__(self, app: ASGIApp, *, token: Token, hosts: frozenset[str] | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: Token, hosts: frozenset[str] | None, closing: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._token = token
         self._hosts = hosts
+        self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         problem = None
@@ -87,7 +92,7 @@ class Door:
             problem = Problem(401, "unauthorized", "a bearer token is needed (http.token_file)")
             problem.headers = {"WWW-Authenticate": "Bearer"}
             return problem
-        return None
+        return stopping() if self._closing() and not is_page else None
 
 
 def _is_page(path: str) -> bool:

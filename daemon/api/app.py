@@ -56,13 +56,14 @@ def create_app(probes: Probes, house: House, access: Access, *, emit: Callable[[
     app = _bare(openapi="/openapi.json")
     app.include_router(probe_routes(probes.health, probes.exposition))
     needs = [Security(BEARER)] if access.token.value is not None else []
-    for routes in (extract_routes, process_routes, image_routes, similar_routes, look_routes, event_routes):
-        app.include_router(routes(house), dependencies=needs, responses=documented(*ANYWHERE))
+    routers = [routes(house) for routes in (extract_routes, process_routes, image_routes, similar_routes, look_routes)]
+    for router in (*routers, event_routes(house, access.token)):
+        app.include_router(router, dependencies=needs, responses=documented(*ANYWHERE))
     add_docs(app)
     app.include_router(console_routes())
     # The last one added is the outermost.
     app.add_middleware(SizeLimit, max_upload=access.max_upload)
-    app.add_middleware(Door, token=access.token, hosts=access.hosts)
+    app.add_middleware(Door, token=access.token, hosts=access.hosts, closing=lambda: house.closing)
     if access.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=access.origins, allow_methods=["*"], allow_headers=["*"], max_age=3600

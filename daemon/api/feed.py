@@ -6,7 +6,7 @@ of them, and only while somebody listens.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
@@ -72,11 +72,14 @@ class Feed:
         finally:
             self.listeners -= 1
 
-    async def messages(self) -> AsyncIterator[bytes]:
-        """A snapshot every second until `close`, the first with all points of the charts, the others with new ones."""
+    async def messages(self, admitted: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """A snapshot every second, the first with all points of the charts, the others with new ones.
+
+        Until `close`, or until the listener is not `admitted` any more: a token may be replaced meanwhile.
+        """
         bell, after = self._listen(), 0.0
         await self._first_look()
-        while not self._over:
+        while not self._over and admitted():
             self._look_if_due()
             points = self._overview.points(after)
             after = points[-1].at if points else after

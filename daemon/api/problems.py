@@ -66,6 +66,11 @@ class Problem(HTTPException):
         return JSONResponse(self.body, self.status_code, headers=self.headers)
 
 
+def stopping() -> Problem:
+    """For whoever comes while the daemon ends."""
+    return Problem(503, "not_serving", "the daemon is stopping", retry_after=RETRY_SECONDS)
+
+
 class CallerGoneError(Exception):
     """Nobody waits for the answer any more."""
 

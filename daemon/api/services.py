@@ -133,10 +133,15 @@ class House:
     def __init__(self, line: Line, feed: Feed) -> None:
         self.line = line
         self.feed = feed
+        self.closing = False
+        """Nobody is let in any more, since the daemon is to end; who is in is served. `access.Door` sees to it."""
         self._services: Services | None = None
 
     def open(self, services: Services) -> None:
         self._services = services
+
+    def close(self) -> None:
+        self.closing = True
 
     @property
     def services(self) -> Services:

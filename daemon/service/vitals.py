@@ -32,10 +32,15 @@ class Vitals:
     def __init__(self, pulse: Pulse) -> None:
         self._pulse = pulse
         self._organs: Organs | None = None
+        self._stopping = False
 
     def up(self, organs: Organs) -> None:
         """From now on these are asked."""
         self._organs = organs
+
+    def stopping(self) -> None:
+        """From now on it ends, part by part."""
+        self._stopping = True
 
     def health(self) -> Health:
         return judge(self._facts())
@@ -52,4 +57,5 @@ class Vitals:
             hindrances=self._pulse.hindrances,
             listener=organs.listener() if organs else "not started",
             hosts_failing=organs.hosts_failing() if organs else 0,
+            stopping=self._stopping,
         )

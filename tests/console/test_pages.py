@@ -71,6 +71,7 @@ def test_each_state_has_its_sentence(visit: Visit) -> None:
         ("idle", {"daemon": {"in_flight": 0}}, "About to take up 7,200 images"),
         ("waiting", {}, "Waiting: Store: PostgreSQL is away: no route"),
         ("starting", {"daemon": None, "database": None}, "Starting: the model is not warm yet"),
+        ("stopping", {}, "Stopping: what is in work is finished, nothing more is taken"),
         ("stalled", {}, "Stalled: there is work, but nothing gets done"),
         ("superseded", {}, "Standing back: another daemon's model counts now"),
         ("ended", {}, "A stage has ended: the daemon has to be restarted"),

@@ -105,6 +105,26 @@ def test_the_stream_tells_how_it_is_and_ends_with_the_daemon(empty_database: str
     assert all(one["health"]["healthy"] for one in seen)
 
 
+def test_the_stream_ends_when_the_token_is_replaced(empty_database: str, compiled: Path, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("old")
+    given = settings(empty_database, compiled, http={"token_file": str(file)})
+    with wiring.open_daemon(given, allow_untrained=True) as daemon:
+        old, new = ({"Authorization": f"Bearer {token}"} for token in ("old", "new"))
+        with get(daemon, "/events", headers=old, stream=True) as answer:
+            seen = snapshots(answer)
+            next(seen)
+            daemon.reload(given)
+            next(seen)  # Nothing has changed for whoever has the token of now.
+            file.write_text("new")
+            daemon.reload(given)
+            # What was on its way may still come, and then it is over, in order.
+            assert len(list(seen)) <= 1
+        assert get(daemon, "/events", headers=old).status_code == 401
+        with get(daemon, "/events", headers=new, stream=True) as answer:
+            assert next(snapshots(answer))["health"]["healthy"]
+
+
 def test_so_many_may_listen_and_no_more(daemon: Daemon) -> None:
     open_ = [get(daemon, "/events", stream=True) for _ in range(MOST_LISTENERS)]
     listening = [snapshots(answer) for answer in open_]

@@ -24,6 +24,9 @@ AWAY = {"store": "the server is away"}
         ({"in_flight": 3}, True, True, "working on 3 images"),
         ({"warm": False, "running": False}, True, False, "starting"),
         ({"running": False}, False, False, "a stage has ended"),
+        # An end that was asked for is no fault, though stages end one by one.
+        ({"stopping": True}, True, False, "stopping: 0 images"),
+        ({"stopping": True, "running": False, "in_flight": 3}, True, False, "stopping: 3 images"),
         ({"in_flight": 3, "idle_seconds": STALLED_SECONDS + 1}, False, True, "stalled"),
         ({"in_flight": 3, "idle_seconds": STALLED_SECONDS - 1}, True, True, "working"),
         ({"hindrances": AWAY}, True, False, "waiting: store: the server is away"),

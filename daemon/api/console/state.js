@@ -2,7 +2,7 @@
 
 import { duration, number, percent, t } from "./i18n.js";
 
-const TONES = { idle: "good", working: "good", starting: "warn", waiting: "warn", superseded: "warn", ended: "bad", stalled: "bad" };
+const TONES = { idle: "good", working: "good", starting: "warn", stopping: "warn", waiting: "warn", superseded: "warn", ended: "bad", stalled: "bad" };
 
 /** How it is, in a sentence, and in which colour. */
 export function sentence({ snapshot, connected }) {
