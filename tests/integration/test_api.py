@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -224,6 +225,32 @@ def test_an_image_that_is_not_there_is_404(idle: Daemon, image_id: str) -> None:
     ):
         assert answer.status_code == 404, answer.text
         assert answer.json()["reason"] in {"no_such_image", "not_found", "no_such_job"}
+
+
+def test_ids_may_have_slashes_and_percent_signs_in_them(
+    empty_database: str, compiled: Path, web: Web, tables: Tables
+) -> None:
+    tables.execute("CREATE SCHEMA ecai; CREATE TABLE ecai.tb_image (id text PRIMARY KEY, url varchar(500))")
+    tables.execute(
+        "CREATE EXTENSION vector; CREATE TABLE tb_hsx_img_value (id bigserial PRIMARY KEY,"
+        " image_id text NOT NULL UNIQUE REFERENCES ecai.tb_image ON DELETE CASCADE,"
+        " feature_vector vector(1280) NOT NULL, vector_dimension integer, model_version varchar(50))"
+    )
+    ids = ["a/b", "a/b/thumbnail", "a/vector", "100%2F", "ä ö", "+"]
+    with wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon:
+        for number, image_id in enumerate(ids):
+            url = web.add(f"/{number}.jpg", picture(number))
+            tables.execute("INSERT INTO ecai.tb_image (id, url) VALUES (%s, %s)", (image_id, url))
+        assert post(daemon, "/process/batch", json=ids).json()["success"] == len(ids)
+        for image_id in ids:
+            path = quote(image_id, safe="")
+            for way in ("/images/{}", "/images/{}/vector", "/images/{}/thumbnail", "/similar/{}?k=1"):
+                answer = get(daemon, way.format(path))
+                assert answer.status_code == 200, (way, image_id, answer.text)
+            assert get(daemon, f"/images/{path}").json()["image_id"] == image_id
+            assert get(daemon, f"/images/{path}/vector").json()["image_id"] == image_id
+        wrong = get(daemon, "/images/a/b")
+        assert (wrong.status_code, wrong.json()["reason"]) == (404, "no_such_path")
 
 
 def test_a_batch_tells_each_and_works_on_each_once(idle: Daemon, web: Web, tables: Tables) -> None:

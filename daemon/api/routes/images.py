@@ -10,6 +10,7 @@ from daemon.api.models import FailureAnswer, FailuresAnswer, ImageAnswer, JobAns
 from daemon.api.problems import Problem, documented
 from daemon.api.processing import no_such_image
 from daemon.api.services import House, Retries
+from daemon.api.whole import WholeIds
 from daemon.db.findings import FailureSeen, JobSeen, VectorSeen, Why
 from daemon.errors import Reason
 
@@ -18,7 +19,7 @@ MOST_FAILURES = 1_000
 
 def image_routes(house: House) -> APIRouter:
     """`/images`, `/failures` and `/retry`."""
-    router = APIRouter(tags=["images"])
+    router = APIRouter(tags=["images"], route_class=WholeIds)
 
     @router.get("/images/{image_id}", responses=documented(404))
     def get_image(image_id: ImageIdText) -> ImageAnswer:

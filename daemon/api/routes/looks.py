@@ -11,6 +11,7 @@ from daemon.api.models_console import ImageVectorAnswer, WaitingAnswer, Waitings
 from daemon.api.problems import documented
 from daemon.api.services import House
 from daemon.api.thumbnails import Thumbnails
+from daemon.api.whole import WholeIds
 
 MOST_WAITING = 1_000
 JPEG = "image/jpeg"
@@ -21,7 +22,7 @@ PICTURE: dict[int | str, dict[str, Any]] = {
 
 def look_routes(house: House) -> APIRouter:
     """`/images/{id}/thumbnail`, `/images/{id}/vector` and `/waiting`."""
-    router = APIRouter(tags=["console"])
+    router = APIRouter(tags=["console"], route_class=WholeIds)
     thumbnails = Thumbnails(house)
 
     @router.get(

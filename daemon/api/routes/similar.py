@@ -12,6 +12,7 @@ from daemon.api.models import NeighbourAnswer, SimilarAnswer
 from daemon.api.problems import documented
 from daemon.api.routes.extract import upload_form
 from daemon.api.services import House, Neighbour
+from daemon.api.whole import WholeIds
 
 MOST = 1_000
 NearestCount = Annotated[int, Query(ge=1, le=MOST, description="How many.")]
@@ -19,7 +20,7 @@ NearestCount = Annotated[int, Query(ge=1, le=MOST, description="How many.")]
 
 def similar_routes(house: House) -> APIRouter:
     """`/similar`."""
-    router = APIRouter(tags=["similar"])
+    router = APIRouter(tags=["similar"], route_class=WholeIds)
 
     @router.get("/similar/{image_id}", responses=documented(404))
     def similar_to_image(image_id: ImageIdText, k: NearestCount = 10) -> SimilarAnswer:
