@@ -34,6 +34,13 @@ class Overtaken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """Claims whose outcome waits, since another session holds a lock on their jobs. Told once of each."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hindered:
     """A stage met a fault that is nobody's image's, and pauses for `pause` seconds before it goes on."""
 
@@ -63,5 +70,5 @@ class Extracted:
     result: Result
 
 
-Event = Worked | Settled | Overtaken | Hindered | Answered | Extracted
+Event = Worked | Settled | Overtaken | Locked | Hindered | Answered | Extracted
 Emit = Callable[[Event], None]

@@ -64,7 +64,7 @@ def _retry(failure: Failure, *, delay: float, charged: bool = True) -> Retry:
 
 
 class Pause:
-    """How long a stage waits after a fault that is nobody's image's: from 0.2 s, doubling, up to 10 s.
+    """How long a stage waits after a fault that is nobody's image's: from 0.2 s, doubling, up to `longest`, or 10 s.
 
     Ten seconds bound how long the daemon notices late that PostgreSQL is back.
     """
@@ -72,12 +72,13 @@ class Pause:
     SHORTEST = 0.2
     LONGEST = 10.0
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float = LONGEST) -> None:
+        self._longest = longest
         self._next = self.SHORTEST
 
     def next(self) -> float:
         """Seconds to wait now; the next time it is twice as long."""
-        pause, self._next = self._next, min(self._next * 2, self.LONGEST)
+        pause, self._next = self._next, min(self._next * 2, self._longest)
         return pause
 
     def reset(self) -> None:

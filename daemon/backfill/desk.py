@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -18,6 +19,8 @@ from daemon.records import Claim, Outcome
 
 T = TypeVar("T")
 APPLICATION = "vectord-backfill"
+LOCKED_SECONDS = 1.0
+"""Until what somebody had locked is written again. A lock that lasts longer leaves the image to its lease."""
 PATIENCE_SECONDS = 300.0
 """So long a worker waits for PostgreSQL to come back; then the leg ends, and another is begun."""
 
@@ -63,9 +66,17 @@ class Desk:
     def write(self, outcomes: Sequence[Outcome]) -> Written:
         written = Written()
         for at in range(0, len(outcomes), MOST_AT_ONCE):
-            part = outcomes[at : at + MOST_AT_ONCE]
-            written += self._patiently(lambda part=part: self._writer.write(part))  # type: ignore[misc]
+            written += self._write(outcomes[at : at + MOST_AT_ONCE])
         return written
+
+    def _write(self, outcomes: Sequence[Outcome]) -> Written:
+        """Those whose jobs somebody has locked a second time, a little later."""
+        written = self._patiently(lambda: self._writer.write(outcomes))
+        if not written.locked:
+            return written
+        time.sleep(LOCKED_SECONDS)
+        locked = [outcome for outcome in outcomes if outcome.claim in written.locked]
+        return replace(written, locked=()) + self._patiently(lambda: self._writer.write(locked))
 
     def close(self) -> None:
         self._pool.close()

@@ -42,7 +42,7 @@ class Embedding:
             dead=written.dead,
             retried=written.retried,
             released=written.released,
-            overtaken=len(written.overtaken),
+            overtaken=len(written.overtaken) + len(written.locked),
         )
 
     def close(self) -> None:

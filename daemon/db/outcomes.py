@@ -37,6 +37,7 @@ class Written:
     """How many of each outcome took effect, and the images whose outcome did not.
 
     Those were overtaken (changed, deleted, taken over), or were locked by another session and go back to the queue.
+    `locked` are claims whose job was locked, so that it was neither written nor given back: to be written again.
     `refused` are outcomes that took effect instead of others: the table refuses the vector, so the image is dead as
     `vector_refused`, and counts among the dead.
     """
@@ -46,6 +47,7 @@ class Written:
     retried: int = 0
     released: int = 0
     overtaken: tuple[ImageId, ...] = ()
+    locked: tuple[Claim, ...] = ()
     refused: tuple[Dead, ...] = ()
 
     def __add__(self, other: "Written") -> "Written":
@@ -55,6 +57,7 @@ class Written:
             retried=self.retried + other.retried,
             released=self.released + other.released,
             overtaken=self.overtaken + other.overtaken,
+            locked=self.locked + other.locked,
             refused=self.refused + other.refused,
         )
 
@@ -97,7 +100,8 @@ class OutcomeWriter:
         settled = [_settlement(outcome) for outcome in outcomes if not isinstance(outcome, Stored)]
         with self._pool.transaction() as cursor:
             done = self._store(cursor, stored) | self._settle(cursor, settled)
-        return _count(outcomes, done)
+            locked = self._locked(cursor, [one.claim for one in outcomes if one.claim.image_id not in done])
+        return _count(outcomes, done, locked)
 
     def _write_instead(self, outcome: Outcome, error: DatabaseError | DatabaseUnavailableError) -> Written:
         """One whose row PostgreSQL did not take goes back to the queue when it was locked, and is dead otherwise."""
@@ -109,9 +113,10 @@ class OutcomeWriter:
         dead = _refused(outcome.claim, error)
         with self._pool.transaction() as cursor:
             done = self._settle(cursor, [_postponement(outcome.claim) if locked else _settlement(dead)])
-        if locked or not done:
-            return Written(overtaken=(outcome.claim.image_id,))
-        return Written(dead=1, refused=(dead,))
+            held = () if done else self._locked(cursor, [outcome.claim])
+        if done and not locked:
+            return Written(dead=1, refused=(dead,))
+        return Written(locked=held) if held else Written(overtaken=(outcome.claim.image_id,))
 
     def _store(self, cursor: Cursor, stored: Sequence[Stored]) -> set[ImageId]:
         """The images whose vectors were written."""
@@ -137,6 +142,14 @@ class OutcomeWriter:
         claims = [one.claim for one in settled]
         cursor.execute(self._statements(id_kind(claims[0].image_id))["settle"], values | fences(claims))
         return {image_id for (image_id,) in cursor.fetchall()}
+
+    def _locked(self, cursor: Cursor, claims: Sequence[Claim]) -> tuple[Claim, ...]:
+        """Those of these claims, for which nothing was written, that hold all the same."""
+        if not claims:
+            return ()
+        cursor.execute(self._statements(id_kind(claims[0].image_id))["hold"], fences(claims))
+        held = set(cursor.fetchall())
+        return tuple(claim for claim in claims if (claim.image_id, claim.token) in held)
 
 
 class _RowLockedError(DatabaseUnavailableError):
@@ -207,14 +220,16 @@ def _storable(detail: str) -> str:
     return detail[:LONGEST_DETAIL].replace("\x00", "").encode("utf-8", "replace").decode()
 
 
-def _count(outcomes: Sequence[Outcome], done: set[ImageId]) -> Written:
+def _count(outcomes: Sequence[Outcome], done: set[ImageId], locked: tuple[Claim, ...]) -> Written:
     kinds = [type(outcome) for outcome in outcomes if outcome.claim.image_id in done]
+    settled = done | {claim.image_id for claim in locked}
     return Written(
         stored=kinds.count(Stored),
         dead=kinds.count(Dead),
         retried=kinds.count(Retry),
         released=kinds.count(Released),
-        overtaken=tuple(one.claim.image_id for one in outcomes if one.claim.image_id not in done),
+        overtaken=tuple(one.claim.image_id for one in outcomes if one.claim.image_id not in settled),
+        locked=locked,
     )
 
 

@@ -88,3 +88,10 @@ FROM (
 ) o
 WHERE j.image_id = o.image_id
 RETURNING j.image_id
+
+-- name: hold
+-- Of claims that nothing was written about, those whose jobs are still theirs: these were not overtaken, but locked.
+SELECT j.image_id, j.lease_token
+FROM unnest(%(ids)s, %(revisions)s::bigint[], %(tokens)s::uuid[]) AS c (image_id, revision, token)
+JOIN {job} j ON j.image_id = c.image_id AND j.revision = c.revision AND j.lease_token = c.token
+WHERE j.state = 'pending'

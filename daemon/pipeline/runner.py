@@ -88,7 +88,7 @@ class Runner:
         self._join("heartbeat", deadline + 1.0)
         stages.loaders.close()
         stages.callers.close()
-        return len(stages.inflight) == 0
+        return not stages.inflight.claims()
 
     def hurry(self) -> None:
         """Cuts a `stop` that is under way, or comes, short: what the loaders have in hand is released at once."""

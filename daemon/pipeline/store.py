@@ -8,7 +8,8 @@ from typing import Protocol
 
 from daemon.clock import Clock
 from daemon.errors import VectordError
-from daemon.events import Emit, Hindered, Overtaken, Settled, Worked
+from daemon.events import Emit, Hindered, Locked, Overtaken, Settled, Worked
+from daemon.pipeline.again import Again
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.inflight import Inflight
 from daemon.policy import Pause, RetryPolicy, decide
@@ -21,13 +22,19 @@ Tell = Callable[[Outcome, bool], None]
 
 MOST_AT_ONCE = 256
 """Outcomes of one transaction: 256 vectors are 1.3 MB of COPY, and beyond that the rate no longer grows."""
+LAST_TRIES_SECONDS = 5.0
+"""When the daemon ends, for outcomes whose jobs somebody has locked."""
 
 
 class Written(Protocol):
-    """What a write came to: the images whose claim had been overtaken, and those whose vector the table refuses."""
+    """What a write came to: the images whose claim had been overtaken, those whose vector the table refuses, and the
+    claims whose job another session had locked.
+    """
 
     @property
     def overtaken(self) -> Sequence[ImageId]: ...
+    @property
+    def locked(self) -> Sequence[Claim]: ...
     @property
     def refused(self) -> Sequence[Dead]: ...
 
@@ -43,6 +50,8 @@ class StoreStage:
 
     While PostgreSQL is away it keeps what it has and tries again, growing slower: the claims stay in flight, so nothing
     more is claimed. After `give_up` it tries no more; the leases then run out, and another daemon does the work.
+
+    What only somebody's lock kept from being written is written again shortly after, until it is or is overtaken.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class StoreStage:
         self._clock = clock
         self._emit = emit
         self._pause = Pause()
+        self._again = Again(inflight.limit, clock)
         self._given_up = Event()
         self.in_progress = 0
         """Outcomes that are being written now."""
@@ -77,8 +87,15 @@ class StoreStage:
     def run(self) -> None:
         """Writes until `results` is closed and empty. Runs on a thread of its own."""
         while not self._results.finished:
-            if results := self._results.take(MOST_AT_ONCE):
-                self._settle([settle(result, self._retry) for result in results])
+            self._take(self._results.take(MOST_AT_ONCE, self._again.wait))
+        ends = self._clock.monotonic() + LAST_TRIES_SECONDS
+        while self._again and not self._given_up.wait(self._again.wait) and self._clock.monotonic() < ends:
+            self._take([])
+
+    def _take(self, results: Sequence[Result]) -> None:
+        new = [settle(result, self._retry) for result in results]
+        if outcomes := [*new, *self._again.take(new)]:
+            self._settle(outcomes)
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         self.in_progress = len(outcomes)
@@ -86,9 +103,19 @@ class StoreStage:
         self.in_progress = 0
         if written is None:
             return
-        self._inflight.remove(outcome.claim for outcome in outcomes)
+        kept = self._keep(outcomes, written)
+        settled = [outcome for outcome in outcomes if outcome.claim not in kept]
+        self._inflight.remove(outcome.claim for outcome in settled)
         self._room_changed()
-        self._report(outcomes, written)
+        self._report(settled, written)
+
+    def _keep(self, outcomes: Sequence[Outcome], written: Written) -> set[Claim]:
+        """Keeps what was locked for another try; gives the claims of that."""
+        locked = set(written.locked)
+        kept = self._again.put([outcome for outcome in outcomes if outcome.claim in locked])
+        if count := self._inflight.park(kept):
+            self._emit(Locked(count=count))
+        return set(kept)
 
     def _write(self, outcomes: Sequence[Outcome]) -> Written | None:
         while not self._given_up.is_set():
@@ -102,21 +129,22 @@ class StoreStage:
                 self._given_up.wait(pause)
             else:
                 self._pause.reset()
-                self._emit(Worked(stage=STAGE, items=len(outcomes), seconds=self._clock.monotonic() - began))
+                done = len(outcomes) - len(written.locked)
+                self._emit(Worked(stage=STAGE, items=done, seconds=self._clock.monotonic() - began))
                 return written
         return None
 
     def _report(self, outcomes: Sequence[Outcome], written: Written) -> None:
-        now, overtaken = datetime.now(UTC), set(written.overtaken)
-        instead = {dead.claim: dead for dead in written.refused}
+        now, instead = datetime.now(UTC), {dead.claim: dead for dead in written.refused}
+        lost = {*written.overtaken, *(claim.image_id for claim in written.locked)}
         for decided in outcomes:
             outcome = instead.get(decided.claim, decided)
-            took_effect = outcome.claim.image_id not in overtaken
+            took_effect = outcome.claim.image_id not in lost
             self._tell(outcome, took_effect)
             if took_effect:
                 self._emit(Settled(outcome=outcome, seconds=_age(outcome.claim, now)))
-        if overtaken:
-            self._emit(Overtaken(count=len(overtaken)))
+        if overtaken := sum(outcome.claim.image_id in lost for outcome in outcomes):
+            self._emit(Overtaken(count=overtaken))
 
 
 def settle(result: Result, retry: RetryPolicy) -> Outcome:

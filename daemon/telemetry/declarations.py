@@ -65,6 +65,7 @@ SECTIONS: Mapping[str, tuple[Declared, ...]] = MappingProxyType(
             _counter("failures", "Failed attempts, by reason and its class.", "stage", "reason", "class"),
             _counter("extracts", "Pictures embedded for callers of the API, by what became of them.", "status"),
             _counter("overtaken", "Outcomes refused because the image had changed, gone or been taken over."),
+            _counter("locked", "Outcomes that waited for a lock which another session held on the job."),
             _histogram("latency_seconds", "From the making of a job to the commit of its vector.", buckets=LATENCIES),
             _gauge("last_stored_timestamp_seconds", "When a vector was last stored; 0 before the first."),
             _gauge("foreign_vectors", "Vectors that other programs made, as counted at the start."),

@@ -11,7 +11,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from daemon.events import Answered, Event, Extracted, Hindered, Overtaken, Settled, Worked
+from daemon.events import Answered, Event, Extracted, Hindered, Locked, Overtaken, Settled, Worked
 from daemon.loader.events import Event as LoaderEvent
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.records import Dead, Failure, Released, Retry, Stored
@@ -178,6 +178,10 @@ class EventLog:
     @__call__.register
     def _(self, event: Overtaken) -> None:
         self._log.info("store.overtaken", count=event.count)
+
+    @__call__.register
+    def _(self, event: Locked) -> None:
+        self._log.info("store.locked", count=event.count)
 
     @__call__.register
     def _(self, event: Hindered) -> None:

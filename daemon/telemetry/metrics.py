@@ -17,7 +17,7 @@ from prometheus_client import (
 
 from daemon.engine.protocol import EngineInfo
 from daemon.errors import FailureClass, Reason
-from daemon.events import Answered, Event, Extracted, Hindered, Overtaken, Settled, Worked
+from daemon.events import Answered, Event, Extracted, Hindered, Locked, Overtaken, Settled, Worked
 from daemon.loader.events import Event as LoaderEvent
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.records import Dead, Released, Retry, Stored
@@ -62,6 +62,7 @@ class Metrics:
         self.failures = self._counter("failures")
         self.extracts = self._counter("extracts")
         self.overtaken = self._counter("overtaken")
+        self.locked = self._counter("locked")
         self.latency = self._histogram("latency_seconds")
         self.batch_size = self._histogram("batch_size")
         self.fetch_seconds = self._histogram("fetch_seconds")
@@ -202,6 +203,10 @@ class Metrics:
     @__call__.register
     def _(self, event: Overtaken) -> None:
         self.overtaken.inc(event.count)
+
+    @__call__.register
+    def _(self, event: Locked) -> None:
+        self.locked.inc(event.count)
 
     @__call__.register
     def _(self, event: Hindered) -> None:

@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 
 from tests.faults.scene import Scene
+from tests.faults.seams import frozen_loaders
 from tests.faults.server import OwnServer
 
 IMAGES = 300
@@ -138,6 +139,22 @@ def test_a_bulk_update_in_no_order(scene: Scene) -> None:
         scene.insert(range(IMAGES))
         for turn in range(30):
             scene.tables.execute(BULK, (f"{scene.gallery.base}/", turn))
+
+
+def test_jobs_locked_in_mid_store(scene: Scene) -> None:
+    """What only a lock kept from being written is written when the lock ends, and not left to its lease."""
+    daemon = scene.start(VECTORD_QUEUE__LEASE_SECONDS="3600")
+    with scene.fault(2, "the jobs locked by a user while their outcomes are stored") as fault:
+        with closing(psycopg2.connect(scene.dsn)) as user, user.cursor() as cursor:
+            with frozen_loaders(daemon):
+                scene.insert(range(SOME))
+                scene.wait(lambda: scene.number("FROM vectord.job WHERE lease_token NOTNULL") == SOME, "all claimed")
+                cursor.execute("SELECT FROM vectord.job FOR UPDATE")
+            daemon.wait_for("store.locked")
+            assert scene.number("FROM tb_hsx_img_value") == 0
+            user.rollback()
+        fault.note = "leases of an hour"
+    assert scene.gallery.twice() == 0
 
 
 @pytest.fixture

@@ -46,6 +46,19 @@ def stored(claims: Sequence[Claim], seed: int = 0) -> list[Stored]:
     return [Stored(claim=claim, vector=vector) for claim, vector in zip(claims, vectors, strict=True)]
 
 
+def fates(claim: Claim) -> dict[str, Outcome]:
+    return {
+        "stored": stored([claim])[0],
+        "dead": Dead(claim=claim, stage="load", reason=Reason.GONE, detail=""),
+        "retry": Retry(claim=claim, stage="load", reason=Reason.READ_TIMEOUT, detail="", delay=9, charged=True),
+        "released": Released(claim=claim),
+    }
+
+
+def total(written: Written) -> int:
+    return written.stored + written.dead + written.retried + written.released
+
+
 @pytest.mark.parametrize("vector", [f"vector({DIMENSION})", "vector", f"halfvec({DIMENSION})", "real[]"])
 @pytest.mark.parametrize("id_type", LAYOUTS)
 def test_vectors_arrive_as_they_were_sent(make_database: MakeDatabase, id_type: str, vector: str) -> None:
@@ -91,14 +104,7 @@ def test_an_overtaken_claim_writes_nothing(database: Database, overtake: str, fa
     claims = claimed(database, [1, 2, 3])
     database.execute(overtake)
     before = database.execute("SELECT * FROM vectord.job WHERE image_id IN (2, 20)")
-    second = claims[1]
-    fates: dict[str, Any] = {
-        "stored": stored([second])[0],
-        "dead": Dead(claim=second, stage="load", reason=Reason.GONE, detail=""),
-        "retry": Retry(claim=second, stage="load", reason=Reason.READ_TIMEOUT, detail="", delay=9, charged=True),
-        "released": Released(claim=second),
-    }
-    written = writer_of(database).write([*stored([claims[0], claims[2]]), fates[fate]])
+    written = writer_of(database).write([*stored([claims[0], claims[2]]), fates(claims[1])[fate]])
     assert written == Written(stored=2, overtaken=(2,))
     assert database.execute(IMAGES) == [(1,), (3,)]
     assert database.execute("SELECT * FROM vectord.job WHERE image_id IN (2, 20)") == before
@@ -153,14 +159,40 @@ def test_an_update_under_way_is_not_waited_for(database: Database, ends: str) ->
     writer = writer_of(database)
     with closing(database.connect()) as session:
         session.cursor().execute("UPDATE ecai.tb_image SET url = 'http://example.test/new' WHERE id = 1")
-        dead = Dead(claim=claims[0], stage="load", reason=Reason.GONE, detail="")
-        assert writer.write(stored(claims)).overtaken == (1,)
-        assert writer.write([dead]).overtaken == (1,)
+        assert writer.write(stored(claims)) == Written(stored=1, locked=(claims[0],))
         getattr(session, ends)()
-    # Committed, it is a new revision and due; rolled back, it stays leased until it is taken over.
-    assert len(queue_of(database).claim(1)) == (1 if ends == "commit" else 0)
-    database.execute("UPDATE vectord.job SET lease_until = now() - interval '1 second'")
-    assert [claim.revision for claim in queue_of(database).claim(1)] == [2 if ends == "commit" else 1]
+    # Committed, it is a new revision and due; rolled back, the claim still holds.
+    again = writer.write(stored(claims[:1]))
+    assert again == (Written(overtaken=(1,)) if ends == "commit" else Written(stored=1))
+    assert [claim.revision for claim in queue_of(database).claim(1)] == ([2] if ends == "commit" else [])
+
+
+@pytest.mark.parametrize("fate", ["stored", "dead", "retry", "released"])
+def test_a_job_that_somebody_has_locked_is_told_from_an_overtaken_one(database: Database, fate: str) -> None:
+    claims = claimed(database, [1, 2, 3])
+    database.execute("UPDATE ecai.tb_image SET url = 'http://example.test/new' WHERE id = 3")
+    outcomes = [fates(claim)[fate] for claim in claims]
+    writer = writer_of(database)
+    with closing(database.connect()) as session:
+        session.cursor().execute("SELECT FROM vectord.job WHERE image_id = 2 FOR UPDATE")
+        written = writer.write(outcomes)
+        assert (written.locked, written.overtaken) == ((claims[1],), (3,))
+        assert writer.write(outcomes[1:2]) == Written(locked=(claims[1],))
+        session.rollback()
+    assert total(writer.write(outcomes[1:2])) == 1
+    assert database.execute("SELECT count(*) FROM vectord.job WHERE lease_token NOTNULL") == [(0,)]
+
+
+def test_a_job_and_its_vector_that_somebody_has_locked(database: Database) -> None:
+    claims = claimed(database, [1, 2])
+    with closing(database.connect()) as session:
+        session.cursor().execute("INSERT INTO tb_hsx_img_value (image_id, feature_vector) VALUES (1, '[1,2,3,4]')")
+        with closing(database.connect()) as other:
+            other.cursor().execute("SELECT FROM vectord.job WHERE image_id = 1 FOR UPDATE")
+            assert writer_of(database).write(stored(claims)) == Written(stored=1, locked=(claims[0],))
+            other.rollback()
+        assert writer_of(database).write(stored(claims[:1])) == Written(overtaken=(1,))
+    assert database.execute(JOBS) == [(1, "pending", 0, None)]
 
 
 def test_an_update_of_another_column_under_way_is_no_hindrance(database: Database) -> None:

@@ -285,6 +285,7 @@ def test_an_engine_without_memory_for_one_image_ends_the_stage_with_nothing_lost
 @dataclass
 class FakeWritten:
     overtaken: Sequence[ImageId] = ()
+    locked: Sequence[Claim] = ()
     refused: Sequence[Dead] = ()
 
 
@@ -301,7 +302,7 @@ class FakeWriter:
         if self.errors:
             raise self.errors.pop(0)
         self.written.extend(outcomes)
-        return FakeWritten(self.overtaken, self.refused)
+        return FakeWritten(self.overtaken, refused=self.refused)
 
 
 def store_all(writer: FakeWriter, results: Sequence[Result], inflight: Inflight, heard: Heard) -> StoreStage:
@@ -622,7 +623,7 @@ def test_nothing_is_taken_while_no_loader_starts(pipeline: Pipeline) -> None:
 
 
 def test_renewing_and_writing_take_turns() -> None:
-    """Each passes over the rows that the other has locked, and an outcome passed over would be lost."""
+    """Each passes over the rows that the other has locked, and an outcome passed over would have to wait."""
     inflight, writing, waiting, done = Inflight(5), Event(), Event(), Event()
     renewed: list[bool] = []
     lock = inflight.settling

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from daemon.errors import DatabaseUnavailableError, Reason
-from daemon.events import Event, Hindered, Overtaken, Settled, Worked
+from daemon.events import Event, Hindered, Locked, Overtaken, Settled, Worked
 from daemon.loader.events import Event as LoaderEvent
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.records import Claim, Dead, Released, Retry, Stored
@@ -36,6 +36,7 @@ EVENTS: dict[str, Event | LoaderEvent] = {
         seconds=1.0,
     ),
     "overtaken": Overtaken(count=3),
+    "locked": Locked(count=2),
     "hindered": Hindered(stage="store", error=GONE, pause=0.2),
     "image finished": ImageFinished(reason=None, size=1000, fetch_seconds=0.25, decode_seconds=0.5),
     "loader started": LoaderStarted(pid=1, seconds=0.3),
@@ -131,6 +132,7 @@ def test_events_move_the_metrics() -> None:
     assert value(metrics, "vectord_failures_total", reason="not_found", **load) == 1
     assert value(metrics, "vectord_failures_total", reason="gone", **load) == 0
     assert value(metrics, "vectord_overtaken_total") == 3
+    assert value(metrics, "vectord_locked_total") == 2
     assert value(metrics, "vectord_stage_faults_total", stage="store") == 1
     assert value(metrics, "vectord_latency_seconds_sum") == 1.5
     assert value(metrics, "vectord_stage_seconds_sum", stage="load") == 0.75
