@@ -18,6 +18,7 @@ from tests.watching import watch
 from tests.whole import Tables, call
 
 UNBOUND = "-c statement_timeout=0 -c default_transaction_read_only=off"
+END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND application_name LIKE %s"
 WITHIN = 90.0
 """Seconds of patience with a recovery. No claim about speed: that is what the report tells."""
 
@@ -115,9 +116,7 @@ class Scene:
 
     def end_sessions(self, application: str = "vectord%") -> int:
         """Has the server end the daemons' sessions, those with this name; gives how many."""
-        sql = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE application_name LIKE %s AND datname = current_database()"""
-        return len(self.operator.execute(sql, (application,)))
+        return len(self.operator.execute(END_SESSIONS, (self.database, application)))
 
     def number(self, of: str, parameters: Any = None) -> int:
         """How many rows: `FROM …`."""
