@@ -1,0 +1,39 @@
+"""The commands. Each reads the configuration, does one thing, and says by its exit status how it went.
+
+0: done. 1: it failed. 2: the call or the configuration is wrong.
+"""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from daemon.cli.changing import index, reprocess, retry
+from daemon.cli.looking import failures, similar, status, why
+from daemon.cli.working import backfill, check, demo, init, run
+from daemon.errors import ConfigurationError, VectordError
+
+app = typer.Typer(
+    name="vectord",
+    help="Keeps a table of image vectors in step with a table of images in PostgreSQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (run, init, check, status, failures, why, retry, reprocess, similar, index, backfill, demo):
+    app.command()(command)
+
+
+def main() -> None:
+    """Runs the command line; errors of ours become one sentence on stderr and an exit status."""
+    try:
+        app(prog_name="python -m daemon")
+    except ConfigurationError as error:
+        _fail(error, 2)
+    except VectordError as error:
+        _fail(error, 1)
+
+
+def _fail(error: Exception, status: int) -> None:
+    Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+    sys.exit(status)

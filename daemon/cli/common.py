@@ -1,0 +1,75 @@
+"""What the commands share: their options, the configuration, the database, the terminal."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from daemon.config import Settings, load
+from daemon.errors import ConfigurationError, Reason
+from daemon.service.signals import StopRequest, stop_on_signals
+from daemon.telemetry import logs
+
+if TYPE_CHECKING:
+    from daemon.db.desk import Desk
+
+DEFAULT_CONFIG = Path("config.toml")
+WIDE = 120
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The configuration file. [default: config.toml, where there is one]"),
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON, for scripts.")]
+
+
+def read_settings(config: Path | None) -> Settings:
+    """Those of this file, or of config.toml where there is one. Raises `ConfigurationError`."""
+    return load(config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
+
+
+@contextmanager
+def open_desk(config: Path | None) -> Iterator["Desk"]:
+    """The database, for as long as the block lasts."""
+    from daemon import wiring  # noqa: PLC0415 - `--help` must not load an engine
+
+    settings = read_settings(config)
+    logs.configure(level="warning", form=settings.log.format)
+    with wiring.open_desk(settings) as desk:
+        yield desk
+
+
+def reason_of(label: str | None) -> Reason | None:
+    """The reason that `--reason` names. Raises `ConfigurationError` when there is none such."""
+    try:
+        return None if label is None else Reason.from_label(label)
+    except ValueError as error:
+        raise ConfigurationError(f"--reason: {error}") from error
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Asked by SIGTERM or SIGINT for as long as the block lasts."""
+    request = StopRequest()
+    with stop_on_signals(request.ask):
+        yield request
+
+
+def console() -> Console:
+    """Of the terminal's width; elsewhere wide enough for a path, since nobody can make a log file wider."""
+    return Console() if sys.stdout.isatty() else Console(width=WIDE)
+
+
+def configure_logs(settings: Settings) -> None:
+    """For commands with a progress bar, which a line per image would tear: what failed stands in their summary."""
+    logs.configure(level="warning" if settings.log.level == "info" else settings.log.level, form=settings.log.format)
+
+
+def say(text: str) -> None:
+    """One line of the output."""
+    print(text, flush=True)  # noqa: T201 - the command's output

@@ -1,0 +1,102 @@
+"""Commands that look: how things stand, what failed, what is known of an image, what is like it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.live import Live
+
+from daemon.cli.common import ConfigOption, JsonOption, console, open_desk, read_settings, reason_of, say, stop_request
+from daemon.commands import screen
+from daemon.commands.plain import to_json
+from daemon.db.findings import rate
+from daemon.db.similar import MOST
+from daemon.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from daemon.db.desk import Desk
+    from daemon.db.similar import Neighbour
+
+WATCH_SECONDS = 2.0
+
+
+def status(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")] = False,
+) -> None:
+    """Show how things stand: what is done, what waits, what failed, who works."""
+    with open_desk(config) as desk:
+        if as_json:
+            say(to_json(desk.reports.status()))
+        elif watch:
+            _watch(desk)
+        else:
+            console().print(screen.status(desk.reports.status(), rate=None))
+
+
+def failures(
+    config: ConfigOption = None,
+    reason: Annotated[str | None, typer.Option(help="Of this reason alone.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List the images that failed for good, and why."""
+    chosen = reason_of(reason)
+    with open_desk(config) as desk:
+        found = desk.reports.failures(chosen, limit)
+        if as_json:
+            say(to_json({"counts": desk.reports.dead(), "failures": found}))
+        else:
+            console().print(screen.failures(found))
+
+
+def why(image_id: str, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Tell all that is known of one image. Exit status 1 when there is no such image."""
+    with open_desk(config) as desk:
+        found = desk.reports.why(image_id)
+        if as_json:
+            say(to_json({"image_id": found.image_id, "verdict": found.verdict, "known": found}))
+        else:
+            console().print(screen.why(found))
+    raise typer.Exit(0 if found.exists else 1)
+
+
+def similar(
+    what: Annotated[str, typer.Argument(metavar="ID|PATH|URL", help="An image of the table, or any other picture.")],
+    config: ConfigOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=MOST, help="How many.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """List the images nearest to one, by the cosine of their vectors. No daemon has to run."""
+    with open_desk(config) as desk:
+        found = _nearest(desk, what, k, config)
+    if as_json:
+        say(to_json(found))
+    else:
+        console().print(screen.neighbours(found))
+
+
+def _watch(desk: "Desk") -> None:
+    before = desk.reports.status()
+    with stop_request() as stop, Live(screen.status(before, rate=None), console=console()) as live:
+        while not stop.wait(WATCH_SECONDS):
+            now = desk.reports.status()
+            live.update(screen.status(now, rate=rate(before, now)))
+            before = now
+
+
+def _nearest(desk: "Desk", what: str, k: int, config: Path | None) -> "Sequence[Neighbour]":
+    from daemon import wiring  # noqa: PLC0415 - `--help` must not load an engine
+    from daemon.commands import likeness  # noqa: PLC0415 - `--help` must not load an engine
+
+    if not likeness.is_picture(what):
+        try:
+            return desk.similar.to_image(what, k)
+        except NotFoundError as error:
+            raise likeness.unknown(what, error) from error
+    settings = read_settings(config)
+    with wiring.open_embedder(settings) as make:
+        vector = likeness.embed(what, make, most=settings.fetch.max_bytes)
+    return desk.similar.to_vector(vector, k)
