@@ -46,7 +46,7 @@ BENCHMARKS = (
     Benchmark(name="pipeline", title="From rows to vectors, beside what else", quick=["--quick"], minutes=25),
     Benchmark(name="single_insert", title="Latency of a single insert", quick=["--quick"], minutes=4),
     Benchmark(name="memory", title="Memory", quick=["--quick"], minutes=3),
-    Benchmark(name="growth", title="Cost by the number of images and rows", quick=["--quick"], minutes=8),
+    Benchmark(name="growth", title="Cost by the number of images and rows", quick=["--quick"], minutes=40),
     Benchmark(name="scale", title="Loaders and daemons", quick=["--quick"], minutes=8),
     Benchmark(
         name="loader", title="The loaders: what isolation costs", plain=True, minutes=4,

@@ -94,14 +94,14 @@ def predict(spec: ModelSpec) -> Callable[[Pixels], Vectors]:
     return lambda pixels: np.asarray(model.predict(pixels, verbose=0))
 
 
-def onnx_runtime(spec: ModelSpec) -> Callable[[Pixels], Vectors]:
+def onnx_runtime(spec: ModelSpec, threads: int = CORES) -> Callable[[Pixels], Vectors]:
     """ONNX Runtime on the same weights."""
     # Of requirements-bench.txt: the type checker does without it.
     onnxruntime: Any = import_module("onnxruntime")
     from benchmarks.onnx_model import onnx_model  # noqa: PLC0415  # As above.
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = CORES
+    options.intra_op_num_threads = threads
     # Threads that spin after a call would take the next way's time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(onnx_model(spec).SerializeToString(), options, ["CPUExecutionProvider"])

@@ -142,9 +142,8 @@ def ratio(ones: Sequence[float], others: Sequence[float]) -> float:
     return statistics.median(one / other for one, other in zip(ones, others, strict=True))
 
 
-def show_rest(figures: Figures, limit: Limit) -> None:
+def show_rest(figures: Figures, limit: Limit, count: int) -> None:
     """How near vectord comes to the machine's limit, and where the rest goes."""
-    count = len(os.sched_getaffinity(0))
     rate = statistics.median(figures.rate)
     total, alone = statistics.median(figures.processor()), limit.seconds()
     idle, others = statistics.median(figures.idle), statistics.median(figures.others)
@@ -176,16 +175,17 @@ def main() -> None:
     contenders = [one for one in CONTENDERS if any(part in one.name for part in wanted)]
     scale, rounds = (QUICK, 1) if arguments.quick else (1.0, arguments.rounds)
     figures = {one.name: Figures() for one in contenders}
-    limit = Limit()
+    limit, alone, count = Limit(), Limit(), len(os.sched_getaffinity(0))
     with scene(max(one.images for one in contenders)) as on:
         for _ in range(rounds):
             for contender in contenders:
                 measure(contender, on, int(contender.images * scale), figures[contender.name])
-            measure_limit(limit, on)
+            measure_limit(limit, on, count)
+            measure_limit(alone, on, 1)
     show(figures, contenders)
-    show_limit(limit, len(os.sched_getaffinity(0)))
+    show_limit(limit, alone, count)
     if VECTORD in figures:
-        show_rest(figures[VECTORD], limit)
+        show_rest(figures[VECTORD], limit, count)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ _ROOT = Path(__file__).resolve().parents[2]
 """The folder that the package `daemon` lies in."""
 _LAST_WORDS = 32 * 1024
 """Bytes of error output that are looked at: after what a library said last comes a dump of every thread's stack."""
-_ALLOCATION = {
+ALLOCATION = {
     # Each arena sets aside 64 MiB of address space.
     "MALLOC_ARENA_MAX": "2",
     # Pictures come and go, each of some MiB: to give their pages back each time costs 3 % of a loader's time.
     "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
 }
+"""How a loader's memory is kept."""
 _NOT_FOR_LOADERS = ("VECTORD_", "POSTGRES_", "PG", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_")
 """Beginnings of variables that hold the database's password or speak for the daemon."""
 
@@ -167,7 +168,7 @@ def _environment() -> dict[str, str]:
     """
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_LOADERS)}
-    return {**kept, "PYTHONPATH": path, **_ALLOCATION}
+    return {**kept, "PYTHONPATH": path, **ALLOCATION}
 
 
 def _tail(file: int) -> str:
