@@ -10,12 +10,11 @@ from typing import Any
 import psycopg2
 import psycopg2.extras
 from psycopg2 import extensions
-from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection, cursor
+from psycopg2.extensions import connection, cursor
 
 from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, VectordError
 
 __all__ = [
-    "ISOLATION_LEVEL_AUTOCOMMIT",
     "Connection",
     "Cursor",
     "connect",
@@ -63,10 +62,7 @@ IMPOSSIBLE_ID = frozenset({"22P02", "22003"})
 
 
 def connect(dsn: str, application_name: str) -> Connection:
-    """A new connection. Raises `DatabaseUnavailableError`; ids of type uuid come and go as `uuid.UUID`.
-
-    READ COMMITTED whatever the server's default is: the queue relies on each statement seeing what was committed.
-    """
+    """A new connection. Raises `DatabaseUnavailableError`; ids of type uuid come and go as `uuid.UUID`."""
     with mapped_errors():
         made: Connection = psycopg2.connect(
             dsn,
@@ -75,7 +71,6 @@ def connect(dsn: str, application_name: str) -> Connection:
             client_encoding="UTF8",
             **KEEPALIVE,
         )
-        made.isolation_level = extensions.ISOLATION_LEVEL_READ_COMMITTED
         psycopg2.extras.register_uuid(conn_or_curs=made)  # type: ignore[no-untyped-call]  # its stub says nothing
         return made
 

@@ -13,6 +13,9 @@ KEPT = frozenset({"", "22", "23", "40", "55", "P0"})
 set for a role or a database (read-only, a timeout, a search_path) holds for sessions that begin, so one that began at
 the wrong moment would fail for ever."""
 FROZEN_SECONDS = 60.0
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = %s"
+"""READ COMMITTED whatever the server's default is: the queue relies on each statement seeing what was committed. Behind
+PgBouncer the server's session is anybody's next, hence SET LOCAL; sent with the BEGIN, it costs no time of its own."""
 
 
 class Pool:
@@ -31,7 +34,7 @@ class Pool:
         """Connections handed out just now."""
         self._dsn = dsn
         self._application_name = application_name
-        self._frozen_seconds = frozen_seconds
+        self._frozen_milliseconds = round(frozen_seconds * 1000)
         self._room = BoundedSemaphore(size)
         self._lock = Lock()
         self._idle: list[Connection] = []
@@ -44,8 +47,9 @@ class Pool:
             taken = self._take()
             try:
                 with self._watched(taken), mapped_errors(), taken.cursor() as cursor:
+                    cursor.execute(BEGIN, (self._frozen_milliseconds,))
                     yield cursor
-                    taken.commit()
+                    cursor.execute("COMMIT")
             except VectordError as error:
                 self._judge(taken, error)
                 raise
@@ -57,9 +61,8 @@ class Pool:
     @contextmanager
     def autocommit(self) -> Iterator[Cursor]:
         """A cursor outside any transaction, for what PostgreSQL refuses inside one (CREATE INDEX CONCURRENTLY)."""
-        alone = connect(self._dsn, self._application_name)
+        alone = self._connect()
         try:
-            alone.autocommit = True
             with mapped_errors(), alone.cursor() as cursor:
                 yield cursor
         finally:
@@ -110,17 +113,19 @@ class Pool:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
+        return self._connect()
+
+    def _connect(self) -> Connection:
+        """One that begins no transaction by itself."""
         made = connect(self._dsn, self._application_name)
-        with self._watched(made), mapped_errors(), made, made.cursor() as cursor:
-            milliseconds = round(self._frozen_seconds * 1000)
-            cursor.execute("SET idle_in_transaction_session_timeout = %s", (milliseconds,))
+        made.autocommit = True
         return made
 
     def _judge(self, taken: Connection, error: VectordError) -> None:
         """Undoes what was begun, and decides whether the connection can be used again."""
         # What it says of a connection that broke must not hide why that broke.
-        with suppress(Exception):
-            taken.rollback()
+        with suppress(Exception), taken.cursor() as cursor:
+            cursor.execute("ROLLBACK")
         if taken.closed:
             # The server went away: whatever idles here is as dead as this one.
             self.close()

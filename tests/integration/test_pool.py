@@ -12,6 +12,7 @@ import pytest
 from daemon.db.driver import sqlstate
 from daemon.db.pool import Pool
 from daemon.errors import DatabaseError, DatabaseUnavailableError
+from tests.bouncer import bouncer
 from tests.postgres import Server
 from tests.proxy import Proxy
 
@@ -114,6 +115,28 @@ def freeze(pool: Pool) -> None:
 def test_whoever_freezes_in_a_transaction_loses_it(empty_database: str) -> None:
     """A daemon that is stopped there, or whose machine went away, would keep what it has locked for ever."""
     with closing(Pool(empty_database, size=2, frozen_seconds=0.2)) as pool:
+        ask(pool, "CREATE TABLE t (); SELECT 1")
+        with pytest.raises(DatabaseUnavailableError):
+            freeze(pool)
+
+
+def test_what_it_sets_does_not_stay_on_a_session_that_others_share(empty_database: str) -> None:
+    """Behind PgBouncer in transaction mode, anybody's next transaction comes to the same session of the server."""
+    seen = "SELECT pg_backend_pid(), current_setting('idle_in_transaction_session_timeout')"
+    with bouncer(empty_database) as way, closing(Pool(way, size=1)) as pool:
+        with pool.transaction() as cursor:
+            cursor.execute(seen)
+            ours = cursor.fetchone()
+        with closing(psycopg2.connect(way)) as other, other.cursor() as cursor:
+            cursor.execute(seen)
+            theirs = cursor.fetchone()
+    assert ours is not None
+    assert ours[1] == "1min"
+    assert theirs == (ours[0], "0")
+
+
+def test_whoever_freezes_behind_pgbouncer_loses_it_too(empty_database: str) -> None:
+    with bouncer(empty_database) as way, closing(Pool(way, size=2, frozen_seconds=0.2)) as pool:
         ask(pool, "CREATE TABLE t (); SELECT 1")
         with pytest.raises(DatabaseUnavailableError):
             freeze(pool)
