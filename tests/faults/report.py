@@ -2,11 +2,12 @@
 
     pytest -p tests.faults.report --report=docs/reliability.md tests/faults
 
-The rows of the tests that ran replace those they wrote before; rows of tests that are no more go.
+The rows of the tests that ran replace those they wrote before, and a test that failed has none: which these are is said
+at the end. Rows of tests that are no more go. `tests/unit/test_reliability_page.py` holds the page to the tests.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,12 @@ def page(text: str, rows: Sequence[Row]) -> str:
     return f"{before}{BEGIN}\n{HEAD}{table}\n\n{END}{after}"
 
 
+def lost(before: Sequence[Row], ran: Container[str], now: Sequence[Row]) -> list[str]:
+    """The tests that ran, and this time had nothing to tell."""
+    told = {row.test for row in now}
+    return sorted(row.test for row in before if row.test in ran and row.test not in told)
+
+
 class Report:
     """Collects rows while tests run, and writes them at the end."""
 
@@ -86,7 +93,10 @@ class Report:
         for row in self._rows:
             terminalreporter.write_line(str(row))
         before = self._path.read_text(encoding="utf-8")
-        kept = [row for row in rows_in(before) if self._stays(row.test)]
+        rows = rows_in(before)
+        for test in lost(rows, self._ran, self._rows):
+            terminalreporter.write_line(f"no row any more: {test}", red=True)
+        kept = [row for row in rows if self._stays(row.test)]
         self._path.write_text(page(before, [*kept, *self._rows]), encoding="utf-8")
 
     def _stays(self, test: str) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.gallery import GONE
-from tests.faults.report import BEGIN, END, Row, page, rows_in
+from tests.faults.report import BEGIN, END, Row, lost, page, rows_in
 from tests.faults.scene import Scene
 from tests.faults.verdict import FARTHEST, unsettled
 
@@ -57,3 +57,8 @@ def test_the_report_is_read_as_it_was_written() -> None:
     assert rows_in(text) == rows
     assert text.startswith("# Title")
     assert text.endswith("after\n")
+
+
+def test_a_row_that_goes_does_not_go_unsaid() -> None:
+    rows = [Row(number=1, fault="f", images=3, twice=0, seconds=1.5, test=test) for test in ("a", "b", "c")]
+    assert lost(rows, {"a", "b"}, rows[:1]) == ["b"]
