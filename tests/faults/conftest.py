@@ -17,7 +17,8 @@ from tests.faults.scene import Scene
 from tests.faults.server import OwnServer
 from tests.faults.verdict import Right
 from tests.postgres import Server
-from tests.whole import ROOT, Tables, small_daemon
+from tests.watching import watch
+from tests.whole import ROOT, Tables, call, small_daemon
 
 
 @pytest.fixture
@@ -72,12 +73,30 @@ def make_scene(
         )
 
 
+PREPARED = "faults_template"
+"""The name of a database that `prepare` made: a scene's own is a copy of it."""
+
+
+def prepare(server: Server, variables: dict[str, str]) -> str:
+    """Has the daemon make its schema, and the tables tell of their changes. Gives the database's name."""
+    server.execute(f'CREATE DATABASE "{PREPARED}"')
+    dsn = server.dsn_of(PREPARED)
+    made = call(variables | {"VECTORD_DATABASE__DSN": dsn}, "init")
+    assert made.returncode == 0, made.stderr
+    watch(dsn)
+    return PREPARED
+
+
+@pytest.fixture(scope="session")
+def prepared(server: Server, variables: dict[str, str]) -> str:
+    return prepare(server, variables)
+
+
 @pytest.fixture
-def scene(make_scene: Callable[[str], Scene], empty_database: str) -> Scene:
+def scene(make_scene: Callable[[str], Scene], server: Server, prepared: str) -> Iterator[Scene]:
     """A scene on the session's PostgreSQL, with vectord's schema in its database."""
-    scene = make_scene(empty_database)
-    scene.prepare()
-    return scene
+    with server.database(prepared) as dsn:
+        yield make_scene(dsn)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +108,14 @@ def own_server() -> Iterator[OwnServer]:
         yield stack.enter_context(OwnServer(folder / "postgres"))
 
 
+@pytest.fixture(scope="module")
+def own_prepared(own_server: OwnServer, variables: dict[str, str]) -> str:
+    return prepare(own_server, variables)
+
+
 @pytest.fixture
-def own_scene(make_scene: Callable[[str], Scene], own_server: OwnServer) -> Iterator[Scene]:
+def own_scene(make_scene: Callable[[str], Scene], own_server: OwnServer, own_prepared: str) -> Iterator[Scene]:
     """A scene on the PostgreSQL that may be stopped."""
     own_server.ensure()
-    with own_server.database() as dsn:
-        scene = make_scene(dsn)
-        scene.prepare()
-        yield scene
+    with own_server.database(own_prepared) as dsn:
+        yield make_scene(dsn)

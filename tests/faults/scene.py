@@ -14,8 +14,7 @@ from tests.faults.daemons import Running
 from tests.faults.gallery import PICTURES, Gallery
 from tests.faults.report import Row
 from tests.faults.verdict import Right, apart, faults, unsettled
-from tests.watching import watch
-from tests.whole import Tables, call
+from tests.whole import Tables
 
 UNBOUND = "-c statement_timeout=0 -c default_transaction_read_only=off"
 END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND application_name LIKE %s"
@@ -64,12 +63,6 @@ class Scene:
         self._rights = rights
         self._tell = tell
         self._stack = stack
-
-    def prepare(self, **variables: str) -> None:
-        """Makes the schema, and has the tables tell of their changes. Before any daemon: it locks the tables."""
-        made = call(self.variables | variables, "init")
-        assert made.returncode == 0, made.stderr
-        watch(self.dsn)
 
     def launch(self, entry: tuple[str, ...] = ("-m", "daemon"), **variables: str) -> Running:
         """A daemon that starts, with these variables besides."""

@@ -75,8 +75,8 @@ def spec(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory) -> EngineOptions:
-    return EngineOptions(state_dir=tmp_path_factory.mktemp("state"), device="cpu", batch_max=BATCH_MAX)
+def options(compiled: Path) -> EngineOptions:
+    return EngineOptions(state_dir=compiled, device="cpu", batch_max=BATCH_MAX)
 
 
 class FixedShapes:

@@ -38,11 +38,6 @@ def pictures(count: int, size: int = SIZE) -> Pixels:
     return coarse.repeat(size // 4, axis=1).repeat(size // 4, axis=2)
 
 
-@pytest.fixture(scope="module")
-def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("state")
-
-
 @pytest.mark.parametrize("alpha", KNOWN_ALPHAS)
 def test_every_alpha_has_the_layers_and_the_dimension_that_keras_gives_it(alpha: float) -> None:
     from daemon.engine import network  # noqa: PLC0415  # Not before a test asks for it: it imports TensorFlow.
@@ -55,32 +50,32 @@ def test_every_alpha_has_the_layers_and_the_dimension_that_keras_gives_it(alpha:
 
 
 @pytest.mark.parametrize(("alpha", "size", "scaling"), [(0.35, 96, "tf"), (1.4, 100, "unit")])
-def test_both_engines_agree_on_other_models(alpha: float, size: int, scaling: Scaling, state_dir: Path) -> None:
+def test_both_engines_agree_on_other_models(alpha: float, size: int, scaling: Scaling, compiled: Path) -> None:
     spec, pixels = untrained(alpha, size, scaling), pictures(5, size)
-    first, second = (open_on_cpu(spec, state_dir, backend=name).embed(pixels) for name in ("tensorflow", "openvino"))
+    first, second = (open_on_cpu(spec, compiled, backend=name).embed(pixels) for name in ("tensorflow", "openvino"))
     assert np.abs(first - second).max() < 1e-5
     assert first.shape == (5, dimension(alpha))
 
 
-def test_the_scaling_changes_the_vectors(state_dir: Path) -> None:
+def test_the_scaling_changes_the_vectors(compiled: Path) -> None:
     tf, unit = (
-        open_on_cpu(untrained(0.35, scaling=scaling), state_dir, backend="tensorflow").embed(pictures(3))
+        open_on_cpu(untrained(0.35, scaling=scaling), compiled, backend="tensorflow").embed(pictures(3))
         for scaling in get_args(Scaling)
     )
     assert (tf * unit).sum(axis=1).max() < 0.999
 
 
-def test_drawn_weights_tell_pictures_apart(state_dir: Path) -> None:
-    vectors = open_on_cpu(untrained(1.0), state_dir, backend="tensorflow").embed(pictures(8))
+def test_drawn_weights_tell_pictures_apart(compiled: Path) -> None:
+    vectors = open_on_cpu(untrained(1.0), compiled, backend="tensorflow").embed(pictures(8))
     similar = vectors @ vectors.T
     assert similar[~np.eye(8, dtype=bool)].max() < 0.999
 
 
 @pytest.mark.parametrize("precision", get_args(Precision))
-def test_tensorflow_computes_in_every_precision(precision: Precision, state_dir: Path) -> None:
+def test_tensorflow_computes_in_every_precision(precision: Precision, compiled: Path) -> None:
     spec, pixels = untrained(0.35), pictures(4)
-    exact = open_on_cpu(spec, state_dir, backend="tensorflow").embed(pixels)
-    engine = open_on_cpu(spec, state_dir, backend="tensorflow", precision=precision)
+    exact = open_on_cpu(spec, compiled, backend="tensorflow").embed(pixels)
+    engine = open_on_cpu(spec, compiled, backend="tensorflow", precision=precision)
     vectors = engine.embed(pixels)
     assert vectors.dtype == np.float32
     assert (vectors * exact).sum(axis=1).min() > 0.98
@@ -88,14 +83,14 @@ def test_tensorflow_computes_in_every_precision(precision: Precision, state_dir:
     assert engine.describe().precision == precision
 
 
-def test_openvino_computes_in_bfloat16_where_the_cpu_can(state_dir: Path) -> None:
+def test_openvino_computes_in_bfloat16_where_the_cpu_can(compiled: Path) -> None:
     spec, pixels = untrained(0.35, 96), pictures(4, 96)
-    exact = open_on_cpu(spec, state_dir, backend="openvino").embed(pixels)
+    exact = open_on_cpu(spec, compiled, backend="openvino").embed(pixels)
     if "BF16" not in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(EngineError, match=r"set engine\.precision to float32"):
-            open_on_cpu(spec, state_dir, backend="openvino", precision="bfloat16")
+            open_on_cpu(spec, compiled, backend="openvino", precision="bfloat16")
         return
-    vectors = open_on_cpu(spec, state_dir, backend="openvino", precision="bfloat16").embed(pixels)
+    vectors = open_on_cpu(spec, compiled, backend="openvino", precision="bfloat16").embed(pixels)
     assert (vectors * exact).sum(axis=1).min() > 0.98
     assert np.abs(vectors - exact).max() > 1e-4
 

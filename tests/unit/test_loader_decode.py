@@ -4,6 +4,7 @@ import random
 import struct
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -310,6 +311,7 @@ def test_pictures_in_other_formats_are_called_that(kind: str) -> None:
     assert reason(encoded(kind, picture(shape, mode))) is Reason.UNSUPPORTED_FORMAT
 
 
+@cache
 def files() -> dict[str, bytes]:
     """A file of each kind, large enough to be cut in many places."""
     image = Image.blend(picture((301, 203)), Image.effect_noise((301, 203), 60).convert("RGB"), 0.3)
