@@ -21,6 +21,8 @@ from daemon.records import Claim, Dead, Released, Retry, Stored, Told
 
 LOOK_SECONDS = 0.25
 """Between two looks at an image that another daemon works on: nobody calls when that is done."""
+LOOKS_AT_ONCE = 1
+"""However many callers look, there is a connection left for those who do something."""
 PATIENCE_SECONDS = 60.0
 """For such an image. A fetch and a decode may take 50 s together by default."""
 BATCH_SHARE = 2
@@ -32,6 +34,7 @@ class Processor:
 
     def __init__(self, house: House) -> None:
         self._house = house
+        self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def process(self, request: Request, image_id: str, image_url: str | None) -> Processed:
         """Raises `Problem`: 404 where there is no such image, 422 for a URL that callers may not have fetched."""
@@ -77,13 +80,21 @@ class Processor:
         return [task.result() for task in tasks]
 
     async def _process(self, request: str, image_id: str, image_url: str | None) -> Processed:
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while True:
+            begun = await self._begun(request, image_id, image_url or "")
+            if isinstance(begun, Future):
+                told = await asyncio.shield(asyncio.wrap_future(begun))
+                return _outcome(image_id, told, self._house.services.dimension)
+            if found := await self._unleased(image_id, begun.name, deadline):
+                return found
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _begun(self, request: str, image_id: str, location: str) -> "Future[Told] | Wanted":
         await self._house.line.enter()
         # Shielded: an image that was leased must be worked on, whoever has gone meanwhile.
-        begin = partial(self._begin, request, image_id, image_url or "")
-        begun = await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, begin))
-        if isinstance(begun, Future):
-            return _outcome(image_id, await asyncio.shield(asyncio.wrap_future(begun)), self._house.services.dimension)
-        return await self._unleased(image_id, begun.name)
+        begin = partial(self._begin, request, image_id, location)
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, begin))
 
     def _begin(self, request: str, image_id: str, location: str) -> "Future[Told] | Wanted":
         """In a thread: leases the image and hands it on. It gives up the place in the line, now or when all is done."""
@@ -101,33 +112,32 @@ class Processor:
         told.add_done_callback(lambda _: line.leave())
         return told
 
-    async def _unleased(self, image_id: str, why: str) -> Processed:
+    async def _unleased(self, image_id: str, why: str, deadline: float) -> Processed | None:
+        """What is to be said of an image that was not leased; None where it may be asked for again."""
         match why:
             case "NO_SUCH_IMAGE":
                 raise no_such_image(image_id)
             case "HAS_VECTOR":
                 return self._done(image_id, "it has a vector already")
             case _:
-                return await self._others(image_id)
+                return await self._others(image_id, deadline)
 
-    async def _others(self, image_id: str) -> Processed:
-        """What comes of an image that a daemon works on already."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        while True:
-            seen = await run_in_threadpool(self._house.services.reports.why, image_id)
+    async def _others(self, image_id: str, deadline: float) -> Processed | None:
+        """What comes of an image that a daemon works on; None where nobody does any more, and it is not done."""
+        while asyncio.get_running_loop().time() < deadline:
+            async with self._looking:
+                seen = await run_in_threadpool(self._house.services.reports.why, image_id)
             if not seen.exists:
                 raise no_such_image(image_id)
-            if not _in_work(seen):
+            if not (seen.job and seen.job.leased):
                 return self._seen(seen)
-            if asyncio.get_running_loop().time() > deadline:
-                return _failed(image_id, "in_work", "a daemon still works on it; ask again later")
             await asyncio.sleep(LOOK_SECONDS)
+        return _failed(image_id, "in_work", "a daemon still works on it; ask again later")
 
-    def _seen(self, seen: Why) -> Processed:
-        if seen.job is None and seen.vector is not None:
-            return self._done(seen.image_id, "done")
-        reason = (seen.job and seen.job.reason) or "in_work"
-        return _failed(seen.image_id, reason, seen.verdict)
+    def _seen(self, seen: Why) -> Processed | None:
+        if seen.job is None:
+            return self._done(seen.image_id, "done") if seen.vector else None
+        return _failed(seen.image_id, seen.job.reason, seen.verdict) if seen.job.reason else None
 
     def _done(self, image_id: str, message: str) -> Processed:
         dimension = self._house.services.dimension
@@ -146,10 +156,6 @@ def _work_on(services: Services, claim: Claim) -> "Future[Told]":
     except NotServingError:
         services.wants.release([claim])
         raise
-
-
-def _in_work(seen: Why) -> bool:
-    return seen.job is not None and seen.job.state == "pending" and (seen.job.leased or not seen.job.reason)
 
 
 def _outcome(image_id: str, told: Told, dimension: int) -> Processed:

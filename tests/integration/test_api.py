@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import psycopg2
 import pytest
 import requests
 
@@ -276,6 +277,21 @@ def test_two_who_want_the_same_image_get_one_vector(idle: Daemon, web: Web, tabl
         answers = list(threads.map(lambda _: post(idle, "/process/image", json={"image_id": 1}).json(), range(8)))
     assert all(answer["success"] for answer in answers)
     assert web.asked == {"/1.jpg": 1}
+
+
+def test_an_image_that_another_daemon_gives_back_is_taken_over_by_who_waits_for_it(
+    idle: Daemon, web: Web, tables: Tables, empty_database: str
+) -> None:
+    tables.insert({1: web.add("/1.jpg", picture(1))})
+    tables.execute("INSERT INTO vectord.job (image_id, not_before) VALUES (1, 'tomorrow')")
+    with closing(psycopg2.connect(empty_database)) as other, other.cursor() as cursor, ThreadPoolExecutor(1) as caller:
+        lease = "UPDATE vectord.job SET lease_token = gen_random_uuid(), lease_until = 'tomorrow', worker = 'other'"
+        cursor.execute(lease)
+        answer = caller.submit(post, idle, "/process/image", json={"image_id": 1})
+        wait_until_blocked(tables, by=other)
+        other.commit()
+        tables.execute("UPDATE vectord.job SET lease_token = NULL, lease_until = NULL, worker = NULL")
+        assert answer.result().json()["success"]
 
 
 def test_an_image_in_the_queue_is_not_worked_on_twice(daemon: Daemon, web: Web, tables: Tables) -> None:
