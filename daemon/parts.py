@@ -50,7 +50,6 @@ from daemon.wake.sweep import Sweeper
 
 API_CONNECTIONS = 2
 """Of the API's own, so that callers never keep the pipeline from the database."""
-
 LOADER_START_SECONDS = 20.0
 """Tenths of a second, on a machine that does anything else as well."""
 
@@ -143,10 +142,18 @@ def pipeline(site: Site, jobs: JobQueue, outcomes: OutcomeWriter) -> Pipeline:
     results: Channel[Result] = Channel()
     answers = Answers(results, emit)
     deliver = LoadStage(loaded, answers).deliver
-    loaders = LoaderPool(options=loading, deliver=deliver, read_stored=jobs.read_stored, emit=emit, clock=clock)
+    loaders = LoaderPool(
+        options=loading,
+        deliver=deliver,
+        read_stored=jobs.read_stored,
+        callers=lambda: len(answers),
+        emit=emit,
+        clock=clock,
+    )
     claim = ClaimStage(jobs, inflight, loaders, poll_seconds=settings.queue.poll_seconds, clock=clock, emit=emit)
+    engine = site.engine.describe()
     batcher: Batcher[Loaded] = Batcher(
-        limit=site.engine.describe().batch_limit, wait_seconds=settings.engine.batch_wait_ms / 1000
+        limit=engine.batch_limit, wait_seconds=settings.engine.batch_wait_ms / 1000, portion=engine.portion
     )
     retry = options.retry_policy(settings)
     stages = Stages(

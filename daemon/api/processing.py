@@ -23,8 +23,8 @@ LOOK_SECONDS = 0.25
 """Between two looks at an image that another daemon works on: nobody calls when that is done."""
 LOOKS_AT_ONCE = 1
 """However many callers look, there is a connection left for those who do something."""
-PATIENCE_SECONDS = 60.0
-"""For such an image. A fetch and a decode may take 50 s together by default."""
+PATIENCE_SECONDS = 55.0
+"""For such an image. A fetch and a decode may take 50 s together by default, and many proxies wait for 60 s."""
 BATCH_SHARE = 2
 """One call's batch takes half of the places at most, so that others get on meanwhile."""
 

@@ -75,6 +75,7 @@ class OpenVinoEngine:
             dimension=dimension(self._spec.alpha),
             batch_sizes=(),
             batch_limit=self._options.batch_max,
+            portion=len(self._many),
             fallback=self._fallback,
         )
 

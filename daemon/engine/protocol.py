@@ -65,6 +65,9 @@ class EngineInfo:
     Empty: any number, and nothing is ever padded."""
     batch_limit: int
     """Images worth collecting for one `embed`: `engine.batch_max`, halved whenever the device's memory ran out."""
+    portion: int = 0
+    """So many images of one `embed` cost no more each than any larger number, so a batch may as well be embedded bit by
+    bit. 0: the larger, the cheaper each."""
     out_of_memory: int = 0
     """How often the device's memory ran out since the start."""
     fallback: str = ""

@@ -6,12 +6,14 @@ Touched by the dispatcher's thread only. The deciding is done by the pure parts 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from uuid import UUID
 
 import numpy as np
 
 from daemon.errors import Reason
 from daemon.loader.child import Child
+from daemon.loader.crowd import Crowd
 from daemon.loader.events import Emit, HostLeftAlone, ImageFinished
 from daemon.loader.hosts import SPACING, HostBook
 from daemon.loader.intake import Intake
@@ -58,12 +60,16 @@ class Desk:
         deliver: Deliver,
         emit: Emit,
         ask_stored: Callable[[Task], None],
+        crowd: Crowd,
     ) -> None:
         self._options = options
         self._slots = slots
         self._deliver = deliver
         self._emit = emit
         self._ask_stored = ask_stored
+        self._crowd = crowd
+        self.holding_back = False
+        """Whether a crowd keeps ordinary images from loaders that could take them."""
         self._lanes = {False: Lane(), True: Lane()}
         self._moved = 0.0
         size = options.input_size
@@ -90,6 +96,7 @@ class Desk:
 
     def dispatch(self, children: list[Child], now: float) -> None:
         """Hand out what can be handed out, and send back what should not wait here."""
+        self.holding_back = False
         for solo, lane in self._lanes.items():
             serving = [child for child in children if child.solo is solo]
             self._hand_out(lane, serving, now, urgent=True)
@@ -99,10 +106,14 @@ class Desk:
     def _hand_out(self, lane: Lane, serving: list[Child], now: float, *, urgent: bool) -> bool:
         """Hands out as much as there is room for, to the least busy first; whether there is room for more."""
         while sum(child.free(urgent=urgent) for child in serving) > len(lane.reading):
+            if not urgent and self._crowd.keeps_out(chain(lane.intake, *(child.tasks.values() for child in serving))):
+                self.holding_back = True
+                return False
             task = lane.intake.take(lambda host: self.hosts.room(host, now), urgent=urgent)
             if task is None:
                 return True
             self._moved = now
+            self._crowd.handed_out(task)
             self._advance(task, lane, max(serving, key=lambda child: child.free(urgent=urgent)), now)
         return False
 

@@ -20,6 +20,8 @@ FETCH_GRACE = 5.0
 """Seconds beyond fetch.total_timeout after which a fetch that should have ended itself is ended with its loader."""
 LOOK_AGAIN = 1.0
 """Seconds between two looks at tasks that wait for a host."""
+CROWD_LOOK = 0.05
+"""Seconds between two looks at a crowd that keeps tasks waiting: nobody calls when it has gone."""
 
 Act = Callable[[], None]
 
@@ -140,9 +142,12 @@ class Dispatcher:
     def _patience(self, now: float) -> float | None:
         """Seconds until something has to be looked at, even if nothing happens."""
         ends = [self._deadline(task) for task in self.in_hand()]
-        ends += [self._nursery.next_deadline(), now + LOOK_AGAIN if self._anyone_waits() else None]
+        ends += [self._nursery.next_deadline(), now + self._look_again() if self._anyone_waits() else None]
         first = min((end for end in ends if end is not None), default=None)
         return None if first is None else max(0.0, first - now)
+
+    def _look_again(self) -> float:
+        return CROWD_LOOK if self._desk.holding_back else LOOK_AGAIN
 
     def _anyone_waits(self) -> bool:
         return bool(self._desk.waiting(solo=False) or self._desk.waiting(solo=True))

@@ -8,11 +8,13 @@ pixels of a known size.
 import queue
 import selectors
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
 from daemon.clock import Clock, SystemClock
+from daemon.loader.crowd import Crowd
 from daemon.loader.desk import Deliver, Desk
 from daemon.loader.dispatch import Dispatcher
 from daemon.loader.events import Emit, Event
@@ -56,6 +58,10 @@ def _no_stored(_: Claim) -> bytes | None:
     return None
 
 
+def _no_callers() -> int:
+    return 0
+
+
 def _no_events(_: Event) -> None:
     pass
 
@@ -64,7 +70,8 @@ class LoaderPool:
     """Loads images in child processes.
 
     `deliver` is called with each result and `emit` with each event, in the pool's thread: they must not block for long.
-    `read_stored` is called in another thread for claims whose bytes lie in the database.
+    `read_stored` is called in another thread for claims whose bytes lie in the database. `callers` says how many urgent
+    images are in work, here or later on: while these keep all loaders busy, others are handed out now and then only.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class LoaderPool:
         options: LoaderOptions,
         deliver: Deliver,
         read_stored: ReadStored = _no_stored,
+        callers: Callable[[], int] = _no_callers,
         emit: Emit = _no_events,
         clock: Clock | None = None,
     ) -> None:
@@ -89,6 +97,7 @@ class LoaderPool:
             deliver=deliver,
             emit=emit,
             ask_stored=self._stored.ask,
+            crowd=Crowd(callers, options.processes),
         )
         self._nursery = Nursery(
             options=options,

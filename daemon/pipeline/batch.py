@@ -8,10 +8,8 @@ T = TypeVar("T")
 LONGEST_WAIT = 0.1
 """Seconds that an image waits at most where a whole batch is on its way: a batch of ten or more costs the engine and
 PostgreSQL much less for each image, and while there is a backlog nobody misses a tenth of a second."""
-SHORT_BATCH = 8
-"""Items of a batch with urgent ones in it, unless there are more of those: whoever waits, waits for the whole batch."""
-LEAST_COMPANY = 1
-"""Ordinary items that go along with however many urgent ones, so that these never keep the others out for ever."""
+FAIR_EVERY = 16
+"""With so many urgent items goes an ordinary one, so that they never keep the others out for ever."""
 
 
 class Batcher(Generic[T]):
@@ -20,14 +18,18 @@ class Batcher(Generic[T]):
     How long that is depends on what else is on its way: not at all for nobody, up to `LONGEST_WAIT` for what will fill
     the batch, `wait_seconds` for anything between.
 
-    Urgent items go first, in order, and wait for no company: what comes while the model runs is the next batch. How a
-    batch is cut into the shapes that were compiled is the engine's business. `limit` and `wait_seconds` may be set anew
-    at any time: an engine that ran out of memory wants less at once.
+    Urgent items go first, in order, and wait for no company: what comes while the model runs is the next batch. Where
+    `portion` is not 0, a batch is taken in portions of so many items, and urgent ones that come meanwhile go between
+    two of them. How a portion is cut into the shapes that were compiled is the engine's business. `limit` and
+    `wait_seconds` may be set anew at any time: an engine that ran out of memory wants less at once.
     """
 
-    def __init__(self, *, limit: int, wait_seconds: float) -> None:
+    def __init__(self, *, limit: int, wait_seconds: float, portion: int = 0) -> None:
         self.limit = limit
         self.wait_seconds = wait_seconds
+        self._portion = portion
+        self._left = 0
+        self._passed = 0
         self._urgent: deque[tuple[float, T]] = deque()
         self._ordinary: deque[tuple[float, T]] = deque()
 
@@ -47,15 +49,32 @@ class Batcher(Generic[T]):
         """Until a batch is to be taken, with `coming` items on their way: 0 for now, None when nothing waits."""
         if not len(self):
             return None
-        if self._urgent or len(self) >= self.limit or coming <= 0:
+        if self._urgent or self._left or len(self) >= self.limit or coming <= 0:
             return 0.0
         wait = max(self.wait_seconds, LONGEST_WAIT) if coming >= self.room else self.wait_seconds
         return max(0.0, self._ordinary[0][0] + wait - now)
 
+    @property
+    def left(self) -> int:
+        """Ordinary items of the batch that was begun, which the next portions bring."""
+        return self._left
+
     def take(self) -> list[T]:
-        """The next batch, urgent items first, with little company. Empty when nothing waits."""
-        size = min(len(self), self.limit)
-        if self._urgent:
-            size = min(size, max(SHORT_BATCH, len(self._urgent) + LEAST_COMPANY))
-        first = [self._urgent.popleft()[1] for _ in range(min(size, len(self._urgent)))]
-        return first + [self._ordinary.popleft()[1] for _ in range(size - len(first))]
+        """The next portion: urgent items, if there are any, with little company. Empty when nothing waits."""
+        most = min(self._portion or self.limit, self.limit)
+        if not self._urgent:
+            self._left = self._left or min(len(self._ordinary), self.limit)
+            return self._take_ordinary(min(self._left, most))
+        urgent = [self._urgent.popleft()[1] for _ in range(min(len(self._urgent), most))]
+        self._passed += len(urgent)
+        return urgent + self._take_ordinary(self._company())
+
+    def _company(self) -> int:
+        if not self._ordinary or self._passed < FAIR_EVERY:
+            return 0
+        self._passed = 0
+        return 1
+
+    def _take_ordinary(self, count: int) -> list[T]:
+        self._left = max(0, self._left - count)
+        return [self._ordinary.popleft()[1] for _ in range(count)]

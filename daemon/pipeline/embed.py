@@ -43,7 +43,7 @@ class Loaders(Protocol):
 
 
 class EmbedStage:
-    """Takes from `loaded` until a batch is due, embeds it, puts vectors and failures into `results`.
+    """Takes from `loaded` until a batch is due, embeds it by portions, puts vectors and failures into `results`.
 
     `loaders` get a slot of shared memory back as soon as its pixels are copied, so they fill it again while the model
     works.
@@ -70,6 +70,8 @@ class EmbedStage:
         self._pause = Pause()
         self._hurry = Event()
         self._batch: Sequence[Loaded] = ()
+        self._made: list[Result] = []
+        self._worked, self._seconds = 0, 0.0
         self.in_progress = 0
         """Images that are in the model now."""
 
@@ -79,12 +81,20 @@ class EmbedStage:
 
     def run(self) -> None:
         """Embeds until `loaded` is closed and empty. Runs on a thread of its own."""
-        while not self._loaded.finished or len(self._batcher):
-            self._fill()
-            if self._is_due():
-                self._batch = self._batcher.take()
-                self._embed(self._batch)
-                self._batch = ()
+        try:
+            while not self._loaded.finished or len(self._batcher):
+                self._fill()
+                if self._is_due():
+                    self._next()
+        finally:
+            self._pass_on()
+
+    def _next(self) -> None:
+        portion = self._batch = self._batcher.take()
+        self._embed(portion)
+        self._batch = ()
+        if not self._batcher.left or any(item.claim.urgent for item in portion):
+            self._pass_on()
 
     def abandoned(self) -> list[Claim]:
         """What nothing became of. To be asked once the thread has ended: there is some where a defect ended it."""
@@ -123,9 +133,20 @@ class EmbedStage:
             self.in_progress = 0
         self._pause.reset()
         self._batcher.limit = self._engine.describe().batch_limit
-        self._emit(Worked(stage=STAGE, items=len(batch), seconds=self._clock.monotonic() - began))
+        self._worked += len(batch)
+        self._seconds += self._clock.monotonic() - began
         for item, vector in zip(batch, vectors, strict=True):
-            self._results.put(_result(item, vector))
+            # Whoever waits gets his at once; others go on as a batch, unless it is held up: for one transaction's sake.
+            (self._results.put if item.claim.urgent else self._made.append)(_result(item, vector))
+
+    def _pass_on(self) -> None:
+        """A batch is done, or held up: tells of it, and passes on what nobody waits for."""
+        if self._worked:
+            self._emit(Worked(stage=STAGE, items=self._worked, seconds=self._seconds))
+        self._worked, self._seconds = 0, 0.0
+        for result in self._made:
+            self._results.put(result)
+        self._made.clear()
 
     def _hindered(self, batch: Sequence[Loaded], error: EngineError) -> None:
         """The batch goes back uncharged, and the engine gets a pause."""

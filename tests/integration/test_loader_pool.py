@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from daemon.errors import Reason
+from daemon.loader.crowd import CROWD, FAIR_EVERY
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.loader.pool import LoaderPool
@@ -187,6 +188,30 @@ def test_urgent_images_go_ahead(folder: Path) -> None:
         assert list(rig.results) == ["urgent"]
         gate.set()
         rig.until(lambda: len(rig.results) == 22, 20, "all results")
+
+
+def test_while_callers_crowd_in_others_are_loaded_now_and_then(folder: Path) -> None:
+    crowd = [CROWD]
+    urgent = [f"urgent {number}" for number in range(2 * FAIR_EVERY)]
+    with Rig(options(folder, processes=1), callers=lambda: crowd[0]) as rig:
+        for location in locations(folder):
+            rig.pool.submit(claim(location))
+        for name in urgent:
+            rig.pool.submit(claim(locations(folder)[0], image_id=name, request="r"))
+        rig.until(lambda: rig.results.keys() >= set(urgent), 20, "urgent results")
+        assert len(rig.results) <= len(urgent) + 2
+        crowd[0] -= 1
+        rig.until(lambda: len(rig.results) == len(urgent) + 20, 20, "all results")
+
+
+def test_callers_who_wait_for_the_network_keep_nobody_from_the_loaders(folder: Path) -> None:
+    with (
+        serve({"*": never}) as server,
+        Rig(options(folder, processes=1), callers=lambda: CROWD) as rig,
+    ):
+        rig.pool.submit(claim(f"{server.url}/far", image_id="far", request="r"))
+        rig.until(lambda: server.seen, 10, "the caller's request")
+        assert Counter(map(reason, rig.load(locations(folder)).values())) == {None: 20}
 
 
 def test_slots_are_kept_for_urgent_images(folder: Path) -> None:

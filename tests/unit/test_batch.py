@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.pipeline.batch import LONGEST_WAIT, Batcher
+from daemon.pipeline.batch import FAIR_EVERY, LONGEST_WAIT, Batcher
 
 LIMIT = 32
 FEW = 3
 """Others on their way, too few to fill the batch."""
 
 
-def batcher(wait: float = 5.0) -> Batcher[int]:
-    return Batcher(limit=LIMIT, wait_seconds=wait)
+def batcher(wait: float = 5.0, portion: int = 0) -> Batcher[int]:
+    return Batcher(limit=LIMIT, wait_seconds=wait, portion=portion)
 
 
 def test_nothing_waits_at_first() -> None:
@@ -70,16 +70,48 @@ def test_urgent_images_go_first_and_keep_their_order() -> None:
         mixed.add(number, now=0.0)
     mixed.add(100, now=1.0, urgent=True)
     mixed.add(101, now=1.0, urgent=True)
-    assert mixed.take() == [100, 101, *range(6)]
-    assert mixed.take() == list(range(6, 32))
+    assert mixed.take() == [100, 101]
+    assert mixed.take() == list(range(32))
 
 
-def test_many_urgent_images_leave_a_place_for_others() -> None:
-    mixed = batcher()
-    for number in range(12):
+def test_an_ordinary_image_goes_with_every_so_many_urgent_ones() -> None:
+    mixed = batcher(portion=8)
+    for number in range(3):
         mixed.add(number, now=0.0)
-        mixed.add(100 + number, now=1.0, urgent=True)
-    assert mixed.take() == [*range(100, 112), 0]
+    taken: list[int] = []
+    for number in range(100, 100 + 2 * FAIR_EVERY):
+        mixed.add(number, now=1.0, urgent=True)
+        taken += mixed.take()
+    assert [place for place, number in enumerate(taken) if number < 100] == [FAIR_EVERY, 2 * FAIR_EVERY + 1]
+
+
+def test_urgent_images_go_between_the_portions_of_a_batch() -> None:
+    mixed = batcher(wait=50.0, portion=8)
+    for number in range(40):
+        mixed.add(number, now=0.0)
+    assert mixed.take() == list(range(8))
+    assert mixed.left == 24
+    mixed.add(100, now=1.0, urgent=True)
+    assert mixed.take() == [100]
+    assert [mixed.take() for _ in range(3)] == [list(range(8, 16)), list(range(16, 24)), list(range(24, 32))]
+    assert mixed.left == 0
+    assert mixed.seconds_left(1.0, LIMIT) == 49.0
+
+
+def test_the_rest_of_a_batch_waits_for_nobody() -> None:
+    begun = batcher(wait=50.0, portion=8)
+    for number in range(32):
+        begun.add(number, now=0.0)
+    begun.take()
+    assert begun.seconds_left(0.0, LIMIT) == 0.0
+
+
+def test_a_limit_below_the_portion_holds() -> None:
+    small = batcher(portion=8)
+    small.limit = 2
+    for number in range(3):
+        small.add(number, now=0.0)
+    assert [small.take(), small.take()] == [[0, 1], [2]]
 
 
 def test_what_is_left_behind_keeps_its_age() -> None:
@@ -101,9 +133,11 @@ def test_a_limit_that_shrinks_holds_at_once() -> None:
     assert [len(shrinking.take()) for _ in range(3)] == [8, 8, 4]
 
 
-@given(st.lists(st.tuples(st.booleans(), st.floats(0, 3)), max_size=120))
-def test_every_item_comes_out_exactly_once_and_none_waits_past_its_time(arrivals: list[tuple[bool, float]]) -> None:
-    held = batcher(wait=2.0)
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 3)), max_size=120), st.sampled_from([0, 1, 8]))
+def test_every_item_comes_out_exactly_once_and_none_waits_past_its_time(
+    arrivals: list[tuple[bool, float]], portion: int
+) -> None:
+    held = batcher(wait=2.0, portion=portion)
     arrived: dict[int, float] = {}
     urgent: set[int] = set()
     out: list[int] = []

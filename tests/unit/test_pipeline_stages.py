@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Condition, Event, Thread
 from time import monotonic
@@ -249,6 +249,44 @@ def test_embed_gives_each_claim_its_own_vector_and_each_slot_back() -> None:
     assert [(r.claim, r.vector[0]) for r in results if isinstance(r, Embedded)] == [(i.claim, i.slot) for i in items]
     assert released == [item.slot for item in items]
     assert engine.sizes == [4, 3]
+
+
+def test_a_batch_is_embedded_by_portions_and_passed_on_as_a_whole() -> None:
+    engine, loaded, results, heard = FakeEngine(), Channel[Loaded](), Channel[Result](), Heard()
+    batcher: Batcher[Loaded] = Batcher(limit=4, wait_seconds=0.0, portion=2)
+    for number in range(4):
+        loaded.put(make_loaded(number))
+    loaded.close()
+    EmbedStage(engine, batcher, loaded, results, Slots(), clock=SystemClock(), emit=heard).run()
+    assert engine.sizes == [2, 2]
+    assert [event.items for event in heard.of(Worked)] == [4]
+    assert len(results) == 4
+
+
+def test_urgent_pictures_go_between_the_portions_and_hold_up_no_result() -> None:
+    loaded: Channel[Loaded] = Channel()
+    results: Channel[Result] = Channel()
+    batcher: Batcher[Loaded] = Batcher(limit=4, wait_seconds=0.0, portion=2)
+    waiting: list[int] = []
+
+    class Watched(FakeEngine):
+        """Somebody comes to wait while the first portion is in the model."""
+
+        def embed(self, pixels: Pixels) -> Vectors:
+            waiting.append(len(results))
+            if len(waiting) == 1:
+                loaded.put(replace(make_loaded(9), claim=make_claim(9, request="r")))
+                loaded.close()
+            return super().embed(pixels)
+
+    engine = Watched()
+    stage = EmbedStage(engine, batcher, loaded, results, Slots(), clock=SystemClock(), emit=Heard())
+    for number in range(4):
+        loaded.put(make_loaded(number))
+    stage.run()
+    assert engine.sizes == [2, 1, 2]
+    assert waiting == [0, 0, 3]
+    assert [result.claim.image_id for result in results.take(100, 0)] == [9, 0, 1, 2, 3]
 
 
 def test_an_engine_that_ran_out_of_memory_is_given_smaller_batches() -> None:
