@@ -45,8 +45,10 @@ SELECT (SELECT count(*) FROM looked WHERE looked.id <= stop.id), stop.id,
 FROM stop
 
 -- name: queue
--- What is dead or waits for another try is tried now; what a daemon works on stays as it is.
+-- What is dead or waits for another try is tried now; what a daemon works on stays as it is. That is passed over first, as
+-- ON CONFLICT locks a job even where it changes nothing, and store passes over what is locked.
 INSERT INTO {job} AS j (image_id, priority) SELECT id, %(priority)s FROM unnest(%(ids)s) AS id
+WHERE (SELECT w.lease_until > now() FROM {job} w WHERE w.image_id = id) IS NOT TRUE
 ON CONFLICT (image_id) DO UPDATE
 SET state = 'pending', attempts = 0, not_before = now(), lease_token = NULL, lease_until = NULL, worker = NULL,
     suspect = false, reason = NULL, last_error = NULL, failed_at = NULL

@@ -197,6 +197,18 @@ def test_what_is_dead_gets_another_chance_and_what_is_in_work_is_left_alone(data
     assert counted(look(runs, run)) == (2, 2, 0, 0)
 
 
+def test_a_step_waits_for_no_job_that_is_in_work(database: Database) -> None:
+    database.insert([1, 2])
+    database.execute(
+        "UPDATE vectord.job SET lease_token = gen_random_uuid(), lease_until = 'tomorrow' WHERE image_id = 1"
+    )
+    runs = runs_of(database)
+    ask(runs)
+    with closing(database.connect()) as daemon, daemon.cursor() as cursor:
+        cursor.execute("SELECT FROM vectord.job WHERE image_id = 1 FOR UPDATE")
+        assert runs.step(SIGNATURE).queued == 2
+
+
 def test_another_daemon_goes_on_where_one_ended(untriggered: Database) -> None:
     """All that is known of a run stands in the database: a new daemon is a new `Runs`."""
     untriggered.insert(range(1, 11))
