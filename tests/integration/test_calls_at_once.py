@@ -21,7 +21,7 @@ CALLERS = 8
 CALLS = 40
 A_DAY = 86_400.0
 GOOD, GONE, BLOCKED = range(1, 5), 5, 6
-IMAGES = (*GOOD, GONE, BLOCKED)
+IMAGES: tuple[int, ...] = (*GOOD, GONE, BLOCKED)
 
 
 @pytest.fixture

@@ -259,7 +259,7 @@ def test_a_batch_is_embedded_by_portions_and_passed_on_as_a_whole() -> None:
     loaded.close()
     EmbedStage(engine, batcher, loaded, results, Slots(), clock=SystemClock(), emit=heard).run()
     assert engine.sizes == [2, 2]
-    assert [event.items for event in heard.of(Worked)] == [4]
+    assert [event.items for event in heard.events if isinstance(event, Worked)] == [4]
     assert len(results) == 4
 
 
