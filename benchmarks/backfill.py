@@ -1,91 +1,173 @@
-"""`backfill` beside the daemon on the same cores, and with ever more workers over sources that take their time.
+"""`backfill` beside the daemon on the same cores, and with ever more loaders over sources that take their time.
 
-    .venv-bench/bin/python -m benchmarks.backfill [--quick]
+    .venv-bench/bin/python -m benchmarks.backfill [--rounds 3] [--quick]
 
-Rates are those of the middle of a run: from the vector that ends the first fifth to the one that ends the fourth.
+All ways take turns, round after round. A rate is the slope of a run's steady part, by least squares over the commits
+that stored its second, third and fourth fifth: whole units of images are stored at a time, so what lies between two
+moments would depend on how many units just fall between them. What comes before (Ray, loaders and models that start)
+and after (the last units, when there is not one for each loader any more) does not count, as in a run of hours.
 Photographs of 640×480; `fetch.per_host` is raised, since all come from one host. No vector index.
+
+Slow sources: a loader with 8 threads and sources of 0.4 s gets 20 images a second and no more. Four get 80, which by
+docs/scaling.md (6.8 core-ms an image of this shape) is 0.54 core: two cores are then busy for less than a third, and
+what keeps four loaders from being four times as fast as one is the program. How busy the cores were is printed.
 """
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from benchmarks.postgres import machine
-from benchmarks.scene import Scene, Tables, make_template, scene, vectord
+from benchmarks.processes import cores, processor_seconds
+from benchmarks.scene import BASE, Scene, Tables, make_template, scene, vectord
 
 PAUSE = 0.4
-THREADS = 4
-WORKERS = (1, 2, 4)
+THREADS = 8
+LOADERS = (1, 2, 4)
 FIFTH = 5
-PER_HOST = {"FETCH__PER_HOST": "10000", "LOADER__THREADS": str(THREADS)}
+PLENTY = 3000
+"""Images for all cores."""
+EACH = 960
+"""Images for each loader where sources are slow: 15 units."""
+PER_HOST = {"FETCH__PER_HOST": "10000"}
+COMMITS = """
+SELECT extract(epoch FROM create_time)::float8, count(*) FROM tb_hsx_img_value WHERE image_id > {base}
+GROUP BY 1 ORDER BY 1
+"""
 
 
-def rate(tables: Tables, images: int) -> float:
-    """Images a second between the first fifth and the fourth."""
+@dataclass
+class Figures:
+    """Of one way, round by round."""
+
+    rate: list[float] = field(default_factory=list)
+    """Images a second."""
+    busy: list[float] = field(default_factory=list)
+    """Share of the cores' time that was used, by whomever."""
+    spent: list[float] = field(default_factory=list)
+    """Processor milliseconds of an image, of all together."""
+
+
+def slope(commits: Sequence[tuple[float, int]]) -> float:
+    """Images a second of the steady part: `commits` are moments in seconds and how many images each stored."""
+    total = sum(stored for _, stored in commits)
+    first, last = total / FIFTH, total - total / FIFTH
+    done, points = 0, []
+    for moment, stored in commits:
+        # Half of them were made by then, so to speak: they were all on their way since the commit before.
+        middle, done = done + stored / 2, done + stored
+        if first <= middle <= last:
+            points.append((moment, middle))
+    return statistics.linear_regression(*zip(*points, strict=True)).slope
+
+
+def watch(tables: Tables, images: int, roots: Sequence[int], figures: Figures) -> None:
+    """Waits until all are stored, and notes what it came to."""
     tables.wait_for(images // FIFTH)
-    made, began = tables.vectors(), time.perf_counter()
+    made, passed, spent = tables.vectors(), cores(), processor_seconds(roots)
     tables.wait_for(images - images // FIFTH)
-    return (tables.vectors() - made) / (time.perf_counter() - began)
+    made, passed, spent = tables.vectors() - made, cores() - passed, processor_seconds(roots) - spent
+    tables.wait_for(images)
+    figures.rate.append(slope(tables.rows(COMMITS.format(base=BASE))))
+    figures.busy.append(1 - passed.idle / passed.all)
+    figures.spent.append(1000 * spent / made)
 
 
 @contextmanager
-def filling(on: Scene, dsn: str, loaders: int) -> Iterator[None]:
-    """`python -m daemon backfill --ray local` with so many loaders."""
+def filling(on: Scene, dsn: str, loaders: int) -> Iterator[int]:
+    """`python -m daemon backfill --ray local` with so many loaders; its process id."""
     settings = PER_HOST | {
         "DATABASE__DSN": dsn,
         "DATABASE__STATE_DIR": str(on.state_dir),
         "MODEL__WEIGHTS": str(on.weights),
         "FETCH__ALLOW_NETWORKS": '["127.0.0.0/8"]',
         "FETCH__ALLOW_PORTS": "[0]",
+        "LOADER__THREADS": str(THREADS),
         "QUEUE__TRIGGER": "false",
     }
     command = [sys.executable, "-m", "daemon", "backfill", "--ray", "local", "--loaders", str(loaders)]
     environment = os.environ | {f"VECTORD_{name}": value for name, value in settings.items()}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait(120)
 
 
-def by_daemon(on: Scene, images: int) -> float:
-    """The daemon with its defaults."""
-    with on.tables("bare") as tables, vectord(on, tables.dsn, **PER_HOST):
+def by_daemon(on: Scene, images: int, figures: Figures) -> None:
+    """The daemon, a loader for each core as by default, of as many threads as the backfill's."""
+    with on.tables("bare") as tables, vectord(on, tables.dsn, **PER_HOST, LOADER__THREADS=str(THREADS)) as daemon:
         tables.insert(images)
-        return rate(tables, images)
+        watch(tables, images, [daemon.pid, *on.helpers.values()], figures)
 
 
-def by_backfill(on: Scene, images: int, loaders: int) -> float:
+def by_backfill(on: Scene, images: int, loaders: int, figures: Figures) -> None:
     with on.tables("bare") as tables:
         tables.insert(images)
-        with filling(on, tables.dsn, loaders):
-            return rate(tables, images)
+        with filling(on, tables.dsn, loaders) as driver:
+            watch(tables, images, [driver, *on.helpers.values()], figures)
+
+
+def beside_the_daemon(rounds: int, images: int) -> None:
+    daemon, backfill = Figures(), Figures()
+    loaders = len(os.sched_getaffinity(0))
+    with scene(600, shape="640x480") as on:
+        make_template(on.server_dsn, "bare", index="none")
+        for _ in range(rounds):
+            by_daemon(on, images, daemon)
+            by_backfill(on, images, loaders, backfill)
+    print("\n### On the same cores\n")
+    print("| way | images/s | least to most | to the daemon | processor ms an image | cores busy |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    show("the daemon", daemon, ratios(daemon.rate, daemon.rate))
+    show(f"backfill, {loaders} loaders", backfill, ratios(backfill.rate, daemon.rate))
+
+
+def over_slow_sources(rounds: int, each: int, loaders: Sequence[int]) -> None:
+    found = {number: Figures() for number in loaders}
+    with scene(600, shape="640x480", pause=PAUSE) as on:
+        make_template(on.server_dsn, "bare", index="none")
+        for _ in range(rounds):
+            for number, figures in found.items():
+                by_backfill(on, each * number, number, figures)
+    print(f"\n### Sources that answer after {PAUSE:g} s\n")
+    print("| loaders | images/s | least to most | of linear, for each doubling | processor ms an image | cores busy |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for number, figures in found.items():
+        half = found.get(number // 2)
+        beside = ratios(figures.rate, [2 * rate for rate in half.rate]) if half else []
+        show(f"{number} of {THREADS} threads", figures, beside)
+
+
+def ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Of each round: what slows the machine slows both."""
+    return [one / other for one, other in zip(ones, others, strict=True)]
+
+
+def show(name: str, figures: Figures, beside: Sequence[float]) -> None:
+    spread = f"{min(figures.rate):.1f} to {max(figures.rate):.1f}"
+    ratio = f"{statistics.median(beside):.2f} ({min(beside):.2f} to {max(beside):.2f})" if beside else ""
+    print(
+        f"| {name} | {statistics.median(figures.rate):.1f} | {spread} | {ratio} "
+        f"| {statistics.median(figures.spent):.1f} | {statistics.median(figures.busy):.0%} |"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a third of the images")
-    images = 1000 if parser.parse_args().quick else 3000
-    cores = len(os.sched_getaffinity(0))
-    print(f"Photographs of 640×480 ({machine()})\n")
-    with scene(600, shape="640x480") as on:
-        make_template(on.server_dsn, "bare", index="none")
-        daemon, filled = by_daemon(on, images), by_backfill(on, images, cores)
-    print("| on the same cores | images/s | to the daemon |\n| --- | --- | --- |")
-    print(f"| the daemon | {daemon:.1f} | 1.00 |\n| backfill | {filled:.1f} | {filled / daemon:.2f} |\n")
-    print(f"| loaders, sources that answer after {PAUSE:g} s | images/s | to half as many |\n| --- | --- | --- |")
-    with scene(600, shape="640x480", pause=PAUSE) as on:
-        make_template(on.server_dsn, "bare", index="none")
-        before = 0.0
-        for loaders in WORKERS:
-            found = by_backfill(on, images * loaders // FIFTH, loaders)
-            print(f"| {loaders} of {THREADS} threads | {found:.1f} | {f'{found / before / 2:.2f}' if before else ''} |")
-            before = found
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one round, a third of the images, and no four loaders")
+    arguments = parser.parse_args()
+    rounds, part, loaders = (1, 3, LOADERS[:2]) if arguments.quick else (arguments.rounds, 1, LOADERS)
+    print(f"{machine()}; medians of {rounds} rounds")
+    beside_the_daemon(rounds, PLENTY // part)
+    over_slow_sources(rounds, EACH // part, loaders)
 
 
 if __name__ == "__main__":

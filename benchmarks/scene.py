@@ -90,6 +90,12 @@ class Tables:
             row = cursor.fetchone()
             return row and row[0]
 
+    def rows(self, sql: str) -> list[Any]:
+        """All of them."""
+        with self._session.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall()
+
     def vectors(self, above: int = BASE) -> int:
         """Those of images with ids above this one."""
         return int(self.query(f"SELECT count(*) FROM tb_hsx_img_value WHERE image_id > {above}"))

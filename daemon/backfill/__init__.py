@@ -6,7 +6,8 @@
     desk               the few processes that talk to the database: claims, leases, outcomes
     loading            one loader with all its limits, a unit in, a parcel of pixels out
     embedding          one engine, a parcel in, what became of its images out
-    flow               the only module that knows Ray: stages, backpressure, workers that die
+    crew               how many of each a cluster has room for
+    cluster, flow      what knows Ray: joining a cluster and leaving it; stages, backpressure, workers that die
     run                legs of many units, until no shard is open
 
 Nothing is done here that the daemon does: claims are jobs like any others, so a daemon beside it leaves them alone, the

@@ -44,6 +44,7 @@ class Desk:
         names = options.names(order.settings)
         self._order = order
         self._patience = patience
+        self._closed = False
         self._pool = Pool(order.dsn, size=1, application_name=APPLICATION)
         self._jobs = jobs(order, self._pool)
         self._writer = OutcomeWriter(
@@ -79,11 +80,15 @@ class Desk:
         return replace(written, locked=()) + self._patiently(lambda: self._writer.write(locked))
 
     def close(self) -> None:
+        """No more claims, and no more outcomes."""
+        self._closed = True
         self._pool.close()
 
     def _patiently(self, work: Callable[[], T]) -> T:
         deadline, pause = time.monotonic() + self._patience, Pause()
         while True:
+            if self._closed:
+                raise DatabaseUnavailableError("this desk is closed: the leg is over")
             try:
                 return work()
             except DatabaseUnavailableError:

@@ -1,6 +1,7 @@
 """An engine of the backfill: makes the vectors of a parcel, and has the desk write what became of each image."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Lock
 
 from daemon import options
@@ -15,6 +16,8 @@ from daemon.pipeline.embed import EmbedStage
 from daemon.pipeline.store import settle
 from daemon.records import Loaded, Result
 
+GPU = "gpu"
+"""Ray shows each embedder the GPU that it has been given, as its first and only one."""
 AT_ONCE = 2
 """Parcels in work: while one is written, the next one is in the model."""
 
@@ -25,7 +28,7 @@ class Embedding:
     def __init__(self, order: Order, desk: Counter) -> None:
         self._desk = desk
         self._retry = options.retry_policy(order.settings)
-        self._engine = make_engine(order)
+        self._engine = make_engine(order, gpu=GPU)
         self._model = Lock()
 
     def embed(self, parcel: Parcel) -> Tally:
@@ -49,12 +52,15 @@ class Embedding:
         self._engine.close()
 
 
-def make_engine(order: Order) -> Engine:
-    """The engine of this order, warm. Raises `EngineError`."""
+def make_engine(order: Order, *, gpu: str | None = None) -> Engine:
+    """The engine of this order, warm; `gpu` instead of the one that `engine.device` names. Raises `EngineError`."""
     settings = order.settings
     model, state_dir = settings.model, settings.database.state_dir
     weights = find_weights(model.weights, alpha=model.alpha, input_size=model.input_size, state_dir=state_dir)
-    engine = open_engine(options.model_spec(settings, weights), options.engine_options(settings))
+    given = options.engine_options(settings)
+    if gpu and given.device.startswith("gpu"):
+        given = replace(given, device=gpu)
+    engine = open_engine(options.model_spec(settings, weights), given)
     engine.warm_up()
     return engine
 

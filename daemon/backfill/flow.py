@@ -1,4 +1,4 @@
-"""The stages on Ray Data; the only module that imports Ray.
+"""The stages on Ray Data. Import `cluster` before it: Ray reads variables when it is imported.
 
     units ─ load (actors with a CPU each) ─ parcels ─ embed and store (actors with the model) ─ tallies
 
@@ -6,42 +6,34 @@ A block is a parcel, so what lies between the stages is bounded by bytes. Ray st
 their units to others; where it cannot, the leg ends and `run` begins another.
 """
 
-import logging
 import os
 import pickle
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import cycle
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayError
+
 from daemon.backfill import embedding, loading
+from daemon.backfill.crew import Crew
 from daemon.backfill.desk import Desk
+from daemon.backfill.legs import Stop
 from daemon.backfill.order import Order, Parcel, Tally, Unit
 from daemon.db.backfill import Span
 from daemon.db.outcomes import Written
-from daemon.errors import ConfigurationError, DatabaseUnavailableError, VectordError
+from daemon.errors import DatabaseUnavailableError, VectordError
 from daemon.records import Claim, Outcome, Pixels
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-try:
-    import numpy as np
-    import pyarrow as pa
-    import ray
-    from ray.data import ActorPoolStrategy, DataContext
-    from ray.exceptions import RayError
-except ImportError as missing:
-    raise ConfigurationError(
-        f"a backfill needs Ray Data ({missing}): install what requirements-ray.txt names"
-    ) from missing
-
-LOCAL = "local"
 PARCELS_PER_WORKER = 4
 """In the object store at most, for each worker: one made, one waiting, two on their way."""
+DISMISS_SECONDS = 5.0
 SPREAD = {"scheduling_strategy": "SPREAD"}
 _NAMED = re.compile(r"[\w.]+(Error|Exception): ")
 
@@ -50,65 +42,52 @@ class LegError(VectordError):
     """A leg broke off: a worker failed in a way that Ray could not mend. What it had claimed is claimed again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crew:
-    """How many workers: loaders of a CPU each, embedders, of a GPU each where there are any, and connections."""
-
-    loaders: int
-    embedders: int
-    connections: int
-    gpus: int = 0
-    """Of each embedder."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """What Ray says there is."""
-
-    nodes: int
-    cpus: int
-    gpus: int
-
-    def crew(self, *, loaders: int | None, embedders: int | None, connections: int) -> Crew:
-        """A loader for each CPU; an embedder for each GPU, or else for each node, on the loaders' cores."""
-        return Crew(
-            loaders=loaders or max(1, self.cpus),
-            embedders=embedders or self.gpus or self.nodes,
-            connections=connections,
-            gpus=1 if self.gpus else 0,
-        )
-
-
-@contextmanager
-def cluster(address: str, *, loaders: int | None = None) -> Iterator[Cluster]:
-    """A cluster by its address; "local" starts one here, with room for the loaders, that ends with the block.
-
-    Raises `ConfigurationError` when there is none.
-    """
-    given: dict[str, Any] = {"address": address}
-    if address == LOCAL:
-        cpus = max(len(os.sched_getaffinity(0)), loaders or 0)
-        given |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": cpus}
-    try:
-        ray.init(logging_level="ERROR", log_to_driver=False, **given)
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigurationError(f"--ray {address}: {error}") from error
-    try:
-        yield _look()
-    finally:
-        ray.shutdown()
-
-
-def run_leg(order: Order, crew: Crew, units: Sequence[Unit]) -> Iterator[Tally]:
-    """What became of each unit, in any order. Raises `LegError`; closing the iterator stops the work."""
+def run_leg(order: Order, crew: Crew, stop: Stop, units: Sequence[Unit]) -> Generator[Tally]:
+    """What became of each unit, in any order; ends early when `stop` is asked. Raises `LegError`."""
     _limit(order, crew)
+    _Halt.asked = stop
     desks = [_desk_actor(order) for _ in range(crew.connections)]
     try:
         yield from _stream(order, crew, desks, units)
+    except _StoppedError:
+        return
     except RayError as error:
         raise LegError(_last_line(error)) from error
     finally:
+        _dismiss(desks)
+
+
+class _StoppedError(Exception):
+    """Somebody asked for an end."""
+
+
+class _Halt:
+    """Ends Ray's work when somebody asks for it: a callback that Ray Data makes itself, and calls many times a second.
+
+    The iterator over its rows cannot be left while it waits for one.
+    """
+
+    asked: ClassVar[Stop]
+
+    def before_execution_starts(self, executor: object) -> None:
+        """Nothing to be done."""
+
+    def on_execution_step(self, executor: object) -> None:
+        _ = executor
+        if self.asked.wait(0):
+            raise _StoppedError
+
+    def after_execution_succeeds(self, executor: object) -> None:
+        """Nothing to be done."""
+
+    def after_execution_fails(self, executor: object, error: Exception) -> None:
+        """Nothing to be done."""
+
+
+def _dismiss(desks: Sequence[Any]) -> None:
+    """Nobody claims or stores any more once this is over, whatever workers still have in hand."""
+    with suppress(RayError):
+        ray.wait([one.close.remote() for one in desks], num_returns=len(desks), timeout=DISMISS_SECONDS)
         for one in desks:
             ray.kill(one)
 
@@ -226,14 +205,9 @@ def _limit(order: Order, crew: Crew) -> None:
     context = DataContext.get_current()
     context.target_max_block_size = parcel
     context.enable_progress_bars = False
+    context.custom_execution_callback_classes = [_Halt]
     limits: Mapping[str, float] = {"object_store_memory": PARCELS_PER_WORKER * parcel * (crew.loaders + crew.embedders)}
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(**limits)
-
-
-def _look() -> Cluster:
-    found = ray.cluster_resources()
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    return Cluster(nodes=nodes, cpus=int(found.get("CPU", 0)), gpus=int(found.get("GPU", 0)))
 
 
 def _last_line(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """The legs of a backfill: so many shards at a time go through the cluster, until none is open."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from threading import Event, Thread
 from typing import Protocol
 
@@ -22,7 +22,8 @@ PATIENCE = 5
 BEATS_PER_HOLD = 3
 _log = structlog.get_logger("vectord")
 
-RunLeg = Callable[[Sequence[Unit]], Iterator[Tally]]
+RunLeg = Callable[[Sequence[Unit]], Generator[Tally]]
+"""What became of each unit. Once it is closed, nobody claims or stores any more."""
 
 
 class Stop(Protocol):
@@ -114,13 +115,14 @@ class Legs:
             self._finish(by_number[number])
         if not units:
             return
-        for tally in self._run_leg(units):
-            self._count(tally)
-            waiting[tally.shard] -= 1
-            if not waiting[tally.shard]:
-                self._finish(by_number[tally.shard])
-            if self._stop.wait(0):
-                return
+        with closing(self._run_leg(units)) as tallies:
+            for tally in tallies:
+                self._count(tally)
+                waiting[tally.shard] -= 1
+                if not waiting[tally.shard]:
+                    self._finish(by_number[tally.shard])
+                if self._stop.wait(0):
+                    return
 
     @property
     def _size(self) -> int:

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from rich.console import Console
 
 from daemon import options, wiring
 from daemon.backfill import sample
+from daemon.backfill.crew import Crew
 from daemon.backfill.desk import jobs
 from daemon.backfill.legs import Legs, RunLeg, Stop
 from daemon.backfill.order import Order
@@ -26,9 +26,6 @@ from daemon.records import Claim
 from daemon.reprocess import NEVER, Standing, standing
 from daemon.signature import dimension
 from daemon.telemetry.progress import Reporter
-
-if TYPE_CHECKING:
-    from daemon.backfill.flow import Crew
 
 SHARD_IMAGES = 16_384
 INTERRUPTED = 1
@@ -52,12 +49,18 @@ class Options:
 
 def run(settings: Settings, given: Options, stop: Stop, console: Console) -> int:
     """Exit status 0: no shard is open. 1: stopped, or something is left for another run. Raises `VectordError`."""
-    from daemon.backfill import flow  # noqa: PLC0415 - Ray is optional, and takes seconds to import
+    # Ray is optional, and takes seconds to import.
+    from daemon.backfill import cluster, flow  # noqa: PLC0415
 
-    if given.address != flow.LOCAL and not settings.database.dsn.get_secret_value():
+    if given.address != cluster.LOCAL and not settings.database.dsn.get_secret_value():
         raise ConfigurationError("database.dsn: a cluster needs a PostgreSQL that all its machines reach; name one")
-    with wiring.open_ground(settings) as ground, flow.cluster(given.address, loaders=given.loaders) as cluster:
-        crew = cluster.crew(loaders=given.loaders, embedders=given.embedders, connections=given.connections)
+    with wiring.open_ground(settings) as ground, cluster.joined(given.address, loaders=given.loaders) as there:
+        crew = there.crew(
+            loaders=given.loaders,
+            embedders=given.embedders,
+            connections=given.connections,
+            device=settings.engine.device,
+        )
         order = _order(settings, ground)
         shards = Shards(ground.pool, options.names(settings), order.signature)
         if given.dry_run:
@@ -69,7 +72,7 @@ def run(settings: Settings, given: Options, stop: Stop, console: Console) -> int
         index = VectorIndex(ground.pool, options.names(settings), memory_mb=given.memory_mb)
         if given.drop_index:
             index.drop()
-        legs = _work(order, ground, shards, partial(flow.run_leg, order, crew), stop, console)
+        legs = _work(order, ground, shards, partial(flow.run_leg, order, crew, stop), stop, console)
         if given.drop_index and not stop.wait(0):
             _build(index, console)
         return _summary(legs, shards.totals(), console)
@@ -141,7 +144,7 @@ def _summary(legs: Legs, totals: Totals, console: Console) -> int:
     return INTERRUPTED if totals.open_shards else 0
 
 
-def _survey(order: Order, ground: wiring.Ground, shards: Shards, given: Options, crew: "Crew") -> Plan:
+def _survey(order: Order, ground: wiring.Ground, shards: Shards, given: Options, crew: Crew) -> Plan:
     """What there is to do: ids are counted, what is missing is estimated, rates are measured unless they are given."""
     totals = shards.totals()
     planned = shards.open(totals.open_shards) if totals.open_shards else []

@@ -3,13 +3,11 @@
 import os
 import secrets
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -17,44 +15,90 @@ import psycopg2
 import pytest
 
 from daemon import wiring
-from tests.pictures import Web, picture, serving
-from tests.whole import DEADLINE, PATIENCE, ROOT, Tables, call, daemon_process, settings, stop
+from tests.clusters import (
+    MARK,
+    backfill,
+    end_of,
+    holding,
+    processes,
+    wait_for_vectors,
+    wait_until_gone,
+    workers,
+)
+from tests.pictures import Web, picture
+from tests.whole import Tables, call, daemon_process, settings, stop
 
-# Not imported here: Ray reads its variables once, when it is, and `_token` sets them.
-pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="requirements-ray.txt is not installed")
+# Not imported here: Ray reads its variables once, when it is, and `nodes` sets them.
+pytestmark = [
+    pytest.mark.skipif(find_spec("ray") is None, reason="requirements-ray.txt is not installed"),
+    # Ray leaves files and processes to the collector.
+    pytest.mark.filterwarnings("ignore"),
+]
 
-IMAGES, GONE = 400, 7
-LEASE = {"VECTORD_QUEUE__LEASE_SECONDS": "4"}
-UNANNOUNCED = LEASE | {"VECTORD_QUEUE__TRIGGER": "false"}
-TOKEN = secrets.token_hex(32)
+IMAGES, GONE = 320, 7
+UNIT = 64
+PATIENT = {
+    "VECTORD_FETCH__READ_TIMEOUT": "60",
+    "VECTORD_FETCH__TOTAL_TIMEOUT": "60",
+    "VECTORD_FETCH__PER_HOST": "1000",
+    "VECTORD_LOADER__THREADS": "128",
+}
+"""Sources may keep a loader waiting for as long as a test does, and a loader waits for two units' images at a time."""
+UNANNOUNCED = {"VECTORD_QUEUE__LEASE_SECONDS": "4", "VECTORD_QUEUE__TRIGGER": "false"}
+RAY = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+"""Clusters and drivers of a test know each other by a token, and leave none in anybody's home."""
+NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
+CLUSTER = "cluster"
 SAME = 1e-4
 """By which two engines' batches may differ in one component."""
 AUDIT = """
-CREATE TABLE written (image_id bigint);
+CREATE TABLE written (
+    image_id bigint, who text DEFAULT current_setting('application_name'), at timestamptz DEFAULT clock_timestamp()
+);
 CREATE FUNCTION tell_written() RETURNS trigger LANGUAGE plpgsql
 AS $$ BEGIN INSERT INTO written VALUES (NEW.image_id); RETURN NULL; END $$;
 CREATE TRIGGER written AFTER INSERT OR UPDATE ON tb_hsx_img_value FOR EACH ROW EXECUTE FUNCTION tell_written();
 """
 
 
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """A cluster of one node to begin with, on loopback.
+
+    Not at 127.0.0.1: Ray takes that for the machine's outer address.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (RAY | {MARK: CLUSTER}).items():
+            patch.setenv(name, value)
+        from ray.cluster_utils import Cluster  # noqa: PLC0415 - see above
+
+        head = NODE | {"node_ip_address": "127.0.0.2", "include_dashboard": False}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            yield made
+        finally:
+            made.shutdown()
+
+
 @pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _token(monkeypatch: pytest.MonkeyPatch, small: dict[str, str]) -> None:
-    """Clusters and drivers of a test know each other by a token, and leave none in anybody's home."""
-    for name, value in {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}.items():
-        monkeypatch.setenv(name, value)
-        small[name] = value
+def cluster(nodes: Any) -> Any:
+    """Two nodes, each a raylet with a CPU and an object store of its own."""
+    if not nodes.worker_nodes:
+        nodes.add_node(**NODE, node_ip_address="127.0.0.3")
+    nodes.wait_for_nodes()
+    return nodes
 
 
 @pytest.fixture
-def tables(small: dict[str, str], empty_database: str, web: Web) -> Tables:
+def given(small: dict[str, str]) -> dict[str, str]:
+    """The environment of commands. Nobody announces images."""
+    return small | PATIENT | UNANNOUNCED | RAY
+
+
+@pytest.fixture
+def tables(given: dict[str, str], empty_database: str, web: Web) -> Tables:
     """Images without jobs, one of which is not there. Each write of a vector is written down."""
-    made = call(small | UNANNOUNCED, "init")
+    made = call(given, "init")
     assert made.returncode == 0, made.stderr
     tables = Tables(empty_database)
     tables.execute(AUDIT)
@@ -70,9 +114,9 @@ def judge(tables: Tables, small_weights: Path, compiled: Path, web: Web) -> Call
     """Compares the tables row by row with what each image alone comes to."""
 
     def compare() -> None:
-        wanted = set(range(1, IMAGES + 1)) - {GONE}
-        assert tables.jobs() == {GONE: ("dead", "not_found", 1)}
-        assert sorted(tables.execute("SELECT image_id FROM written")) == [(n,) for n in sorted(wanted)]
+        wanted = {n for (n,) in tables.execute("SELECT id FROM ecai.tb_image")} - {GONE}
+        assert {n: (state, reason) for n, (state, reason, _) in tables.jobs().items()} == {GONE: ("dead", "not_found")}
+        assert sorted(n for (n,) in tables.execute("SELECT image_id FROM written")) == sorted(wanted)
         found = tables.vectors()
         assert found.keys() == wanted
         given = settings("unused", compiled, model={"alpha": 0.35, "input_size": 96, "weights": str(small_weights)})
@@ -85,107 +129,42 @@ def judge(tables: Tables, small_weights: Path, compiled: Path, web: Web) -> Call
     return compare
 
 
-@pytest.fixture
-def cluster(_token: None) -> Iterator[Any]:
-    """Two nodes, each a raylet with a CPU and an object store of its own, on loopback.
-
-    Not at 127.0.0.1: Ray takes that for the machine's outer address.
-    """
-    from ray.cluster_utils import Cluster  # noqa: PLC0415 - optional
-
-    node = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=node | {"node_ip_address": "127.0.0.2"})
-    made.add_node(num_cpus=1, object_store_memory=100_000_000, node_ip_address="127.0.0.3")
-    try:
-        yield made
-    finally:
-        made.shutdown()
-
-
-@contextmanager
-def backfill(environment: dict[str, str], address: str) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "daemon", "backfill", "--ray", address, "--shard-images", "128", "--loaders", "2"]
-    with subprocess.Popen(
-        [*command, "--embedders", "2", "--connections", "2"],
-        env=environment,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def end_of(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    out, _ = process.communicate(timeout=PATIENCE)
-    return process.returncode, out
-
-
-@contextmanager
-def midway(tables: Tables, web: Web, first: int = 300) -> Iterator[None]:
-    """The block begins with some vectors made, and the images from `first` on wait for its end."""
-    held = {f"/{n}.jpg": Event() for n in range(first, IMAGES + 1)}
-    web.held.update(held)
-    try:
-        tables.wait(lambda: len(tables.vectors()) > IMAGES // 10, "nothing was made", DEADLINE)
-        yield
-    finally:
-        for event in held.values():
-            event.set()
-        web.held.clear()
-
-
-def workers(stage: str) -> list[int]:
-    """The processes of a stage's workers of the clusters that this process started."""
-    titles = {int(path.parent.name): path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
-    return [pid for pid, title in titles.items() if b"ray::" in title and stage.encode() in title and ours(pid)]
-
-
-def ours(pid: int) -> bool:
-    """Whether this process started that one, or one that did."""
-    while pid > 1:
-        if pid == os.getpid():
-            return True
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return False
-
-
 def test_every_image_ends_with_a_vector_or_a_reason(
-    small: dict[str, str], tables: Tables, judge: Callable[[], None]
+    given: dict[str, str], tables: Tables, judge: Callable[[], None]
 ) -> None:
-    done = call(small | UNANNOUNCED, "backfill", "--ray", "local", "--shard-images", "100", "--drop-index")
+    done = call(given | {MARK: "whole"}, "backfill", "--ray", "local", "--shard-images", "100", "--drop-index")
 
     assert done.returncode == 0, done.stderr + done.stdout
     judge()
+    assert tables.execute("SELECT attempts FROM vectord.job") == [(1,)]
     assert tables.execute("SELECT count(*) FROM vectord.shard WHERE finished_at IS NOT NULL") == [(4,)]
     assert tables.execute("SELECT count(*) FROM vectord.backfill") == [(0,)]
     assert tables.execute("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%hnsw%'") == [(1,)]
+    assert not wait_until_gone(lambda: processes("whole"))
 
 
-def test_a_dry_run_tells_the_plan_and_writes_nothing(small: dict[str, str], tables: Tables) -> None:
-    done = call(small | UNANNOUNCED, "backfill", "--ray", "local", "--shard-images", "100", "--dry-run")
+def test_a_dry_run_tells_the_plan_and_writes_nothing(given: dict[str, str], tables: Tables, cluster: Any) -> None:
+    done = call(given, "backfill", "--ray", cluster.address, "--shard-images", "100", "--dry-run")
 
     assert done.returncode == 0, done.stderr + done.stdout
     assert "4 to do, of 4" in done.stdout
     assert f"{IMAGES:,} to do (estimated)" in done.stdout
-    assert "measured on 256 images, 1 of which failed" in done.stdout
+    # 64 of each shard, and the last one has 20.
+    assert "measured on 212 images, 1 of which failed" in done.stdout
+    assert "2 loaders" in done.stdout
+    assert "2 engines" in done.stdout
     assert (tables.vectors(), tables.jobs()) == ({}, {})
     assert tables.execute("SELECT count(*) FROM vectord.shard") == [(0,)]
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_a_worker_and_a_node_that_die_cost_nothing(
-    small: dict[str, str], tables: Tables, web: Web, cluster: Any, judge: Callable[[], None]
+def test_workers_and_a_node_that_die_cost_nothing(
+    given: dict[str, str], tables: Tables, web: Web, cluster: Any, judge: Callable[[], None]
 ) -> None:
-    with backfill(small | UNANNOUNCED, cluster.address) as process:
-        with midway(tables, web):
-            victims = workers("_Load")
-            assert victims
-            os.kill(victims[0], signal.SIGKILL)
+    with backfill(given, cluster.address) as process:
+        with holding(web, 2 * UNIT + 1, IMAGES):
+            wait_for_vectors(tables, UNIT - 1)
+            for stage in ("_Load", "_Embed", "Desk"):
+                os.kill(next(iter(workers(CLUSTER, stage))), signal.SIGKILL)
             cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         status, out = end_of(process)
 
@@ -193,43 +172,102 @@ def test_a_worker_and_a_node_that_die_cost_nothing(
     judge()
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("number", "where"),
+    # One that began a cluster of its own has to end that, too.
+    [(signal.SIGTERM, "local"), (signal.SIGTERM, CLUSTER), (signal.SIGINT, CLUSTER), (signal.SIGKILL, CLUSTER)],
+)
 def test_stopped_and_resumed(
-    small: dict[str, str],
+    given: dict[str, str],
     tables: Tables,
     web: Web,
     cluster: Any,
+    judge: Callable[[], None],
     number: signal.Signals,
+    where: str,
 ) -> None:
-    with backfill(small | UNANNOUNCED, cluster.address) as process:
-        with midway(tables, web):
-            process.send_signal(number)
-        assert end_of(process)[0] != 0
-    assert 0 < len(tables.vectors()) < IMAGES - 1
+    """Ended after a unit, while its loaders wait for images, it leaves nothing running and nothing leased."""
+    address, mark = ("local", "driver") if where == "local" else (cluster.address, CLUSTER)
+    with backfill(given | {MARK: "driver"}, address) as process, holding(web, UNIT + 1, IMAGES):
+        wait_for_vectors(tables, UNIT - 1)
+        assert workers(mark)
+        process.send_signal(number)
+        status, out = end_of(process)
+        assert status == (-signal.SIGKILL if number == signal.SIGKILL else 1), out
+        assert not wait_until_gone(lambda: workers(mark) | processes("driver"))
     if number == signal.SIGKILL:
         # Nobody gave back what was leased: the leases have to run out.
         tables.execute("UPDATE vectord.job SET lease_until = now() WHERE lease_until IS NOT NULL")
-
-    with backfill(small | UNANNOUNCED, cluster.address) as process:
+    assert tables.execute("SELECT count(*) FROM vectord.job WHERE lease_until > now()") == [(0,)]
+    assert len(tables.vectors()) < IMAGES - 1
+    with backfill(given, cluster.address) as process:
         status, out = end_of(process)
 
     assert status == 0, out
     assert tables.execute("SELECT count(*) FROM vectord.shard WHERE finished_at IS NULL") == [(0,)]
-    once = [(n,) for n in range(1, IMAGES + 1) if n != GONE]
-    assert tables.execute("SELECT image_id FROM written ORDER BY image_id") == once
-    assert [(n, state) for n, (state, _, _) in tables.jobs().items()] == [(GONE, "dead")]
+    judge()
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_beside_a_daemon_each_vector_is_written_once(
-    small: dict[str, str], tables: Tables, cluster: Any, judge: Callable[[], None]
+def owners(tables: Tables, images: Iterable[int]) -> list[str]:
+    """Who has these images leased, lease by lease."""
+    sql = """SELECT CASE WHEN worker LIKE 'backfill:%%' THEN 'backfill' ELSE 'daemon' END FROM vectord.job
+    WHERE image_id = ANY(%s) AND lease_until > now()"""
+    return [who for (who,) in tables.execute(sql, (list(images),))]
+
+
+def test_beside_a_daemon_whoever_comes_second_stores_nothing(
+    given: dict[str, str], tables: Tables, web: Web, cluster: Any, judge: Callable[[], None]
 ) -> None:
-    environment = small | UNANNOUNCED | {"VECTORD_QUEUE__HIGH_WATER": "100", "VECTORD_SWEEP__INTERVAL_SECONDS": "1"}
-    with backfill(environment, cluster.address) as process, daemon_process(environment) as daemon:
+    """A loader takes two units at a time: when the first is stored, the next two wait for their images."""
+    expired, frozen, late = [193, 194], [257, 258], [*range(1001, 1017)]
+    given |= {"VECTORD_SWEEP__INTERVAL_SECONDS": "1"}
+    alone = ["--loaders", "1", "--embedders", "1", "--connections", "2"]
+
+    def made(images: Sequence[int]) -> bool:
+        return set(images) <= tables.vectors().keys()
+
+    def expire(images: Sequence[int], whose: str) -> None:
+        sql = "UPDATE vectord.job SET lease_until = now() WHERE image_id = ANY(%s) AND lease_until > now()"
+        tables.execute(sql + " AND (worker LIKE 'backfill:%%') = %s", (list(images), whose == "backfill"))
+
+    def taken_over(images: Sequence[int], whose: str, by: str) -> bool:
+        """Once more each time: a beat of the heart may come between, and renew the lease."""
+        expire(images, whose)
+        return owners(tables, images) == [by] * len(images)
+
+    with ExitStack() as running:
+        with holding(web, 195, IMAGES), ExitStack() as fourth, ExitStack() as second:
+            fourth.enter_context(holding(web, 193, 194))
+            second.enter_context(holding(web, UNIT + 1, 192))
+            process = running.enter_context(backfill(given, cluster.address, *alone))
+            wait_for_vectors(tables, UNIT - 1)
+            daemon = running.enter_context(daemon_process(given))
+
+            # What lies beyond the leg's range is the daemon's; the sweep passes over the range. Once the last one is
+            # found, it has been all the way around.
+            for images in late[:-1], late[-1:]:
+                tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in images})
+                tables.wait(partial(made, images), "the daemon made no new ones")
+            assert owners(tables, range(193, IMAGES + 1)) == []
+
+            # What the application has just written is a daemon's as much as anybody's. That one freezes, its leases run
+            # out, and the backfill comes to its last unit and takes the images over.
+            tables.execute("INSERT INTO vectord.job (image_id) SELECT unnest(%s)", (frozen,))
+            tables.wait(lambda: owners(tables, frozen) == ["daemon"] * 2, "the daemon claimed none of them")
+            daemon.send_signal(signal.SIGSTOP)
+            expire(frozen, "daemon")
+            second.close()
+            tables.wait(lambda: owners(tables, frozen) == ["backfill"] * 2, "the backfill took over nothing")
+            daemon.send_signal(signal.SIGCONT)
+
+            # And the other way round.
+            tables.wait(lambda: taken_over(expired, "backfill", by="daemon"), "the daemon took over nothing")
+            fourth.close()
+            tables.wait(partial(made, expired), "the daemon did not make what it took over")
         status, out = end_of(process)
-        tables.wait(lambda: len(tables.vectors()) == IMAGES - 1, "the daemon had some of them")
-        stop(daemon, signal.SIGTERM)
+        assert stop(daemon, signal.SIGTERM) == 0
 
     assert status == 0, out
     judge()
+    ours = {n for (n,) in tables.execute("SELECT image_id FROM written WHERE who = 'vectord-backfill'")}
+    assert ours == set(range(1, IMAGES + 1)) - {GONE} - set(expired)
