@@ -149,8 +149,9 @@ class EmbedStage:
         self._made.clear()
 
     def _hindered(self, batch: Sequence[Loaded], error: EngineError) -> None:
-        """The batch goes back uncharged, and the engine gets a pause."""
+        """The batch goes back uncharged, and the engine gets a pause, for which what was made does not wait."""
         self._batch = ()
+        self._pass_on()
         for item in batch:
             self._results.put(Failure(claim=item.claim, stage=STAGE, reason=Reason.ENGINE_FAILED, detail=str(error)))
         pause = self._pause.next()

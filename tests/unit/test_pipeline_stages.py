@@ -289,6 +289,33 @@ def test_urgent_pictures_go_between_the_portions_and_hold_up_no_result() -> None
     assert [result.claim.image_id for result in results.take(100, 0)] == [9, 0, 1, 2, 3]
 
 
+def test_what_was_made_does_not_wait_while_the_engine_has_a_pause() -> None:
+    loaded: Channel[Loaded] = Channel()
+    results: Channel[Result] = Channel()
+    batcher: Batcher[Loaded] = Batcher(limit=6, wait_seconds=0.0, portion=2)
+    passed_on: list[int] = []
+
+    class Failing(FakeEngine):
+        """Loses its device with the second portion."""
+
+        def embed(self, pixels: Pixels) -> Vectors:
+            self.errors = [EngineError("device lost")] if len(self.sizes) == 1 else []
+            return super().embed(pixels)
+
+    def emit(event: object) -> None:
+        if isinstance(event, Hindered):
+            passed_on.append(len(results))
+
+    for number in range(6):
+        loaded.put(make_loaded(number))
+    loaded.close()
+    stage = EmbedStage(Failing(), batcher, loaded, results, Slots(), clock=SystemClock(), emit=emit)
+    stage.hurry()
+    stage.run()
+    assert passed_on == [4]
+    assert [type(result) for result in results.take(100, 0)] == [Embedded] * 2 + [Failure] * 2 + [Embedded] * 2
+
+
 def test_an_engine_that_ran_out_of_memory_is_given_smaller_batches() -> None:
     engine = FakeEngine()
     engine.batch_limit = 2
