@@ -39,6 +39,7 @@ def drip(request: Request) -> None:
 POISON: dict[str, tuple[Answer, str]] = {
     "page.html": (body(b"<html>no picture</html>"), "not_an_image"),
     "empty.jpg": (body(b""), "empty_body"),
+    "torn.jpg": (body(picture(4)[:4] + bytes(1000)), "corrupt_image"),
     "cut.jpg": (body(picture(5, (640, 480))[:2000]), "truncated"),
     "bomb.png": (body(bomb()), "too_many_pixels"),
     "away.jpg": (status(410), "gone"),
@@ -62,7 +63,7 @@ def test_each_poison_dies_alone_and_of_its_own_reason(scene: Scene, tmp_path: Pa
         VECTORD_LOADER__MEMORY_MB="512",
         VECTORD_FETCH__TOTAL_TIMEOUT="1",
     )
-    with scene.fault(7, "poison of eleven kinds among good images") as fault:
+    with scene.fault(7, "poison of twelve kinds among good images") as fault:
         locations = {image: scene.gallery.location(image) for image in range(GOOD)}
         for number, (path, (answer, reason)) in enumerate(POISON.items()):
             scene.gallery.add(path, answer, dead=reason)
