@@ -148,6 +148,7 @@ def pipeline(site: Site, jobs: JobQueue, outcomes: OutcomeWriter) -> Pipeline:
         read_stored=jobs.read_stored,
         callers=lambda: len(answers),
         emit=emit,
+        on_failure=site.on_failure,
         clock=clock,
     )
     claim = ClaimStage(jobs, inflight, loaders, poll_seconds=settings.queue.poll_seconds, clock=clock, emit=emit)

@@ -40,6 +40,7 @@ class Dispatcher:
         self._closed = False
         self._closing = False
         self._draining = False
+        self._left: list[Claim] = []
         self.idle = threading.Event()
         """Set once a drain is over: no loader has anything in hand."""
 
@@ -64,9 +65,7 @@ class Dispatcher:
             while not self._closing:
                 self._step(selector)
         finally:
-            self._nursery.kill_all()
-            selector.close()
-            self.idle.set()
+            self._abandon(selector)
 
     def stop(self) -> None:
         self._closing = True
@@ -92,6 +91,11 @@ class Dispatcher:
             child.tasks.clear()
         return claims
 
+    def abandoned(self) -> list[Claim]:
+        """What nothing became of. To be asked once the thread has ended: there is some where a defect ended it."""
+        self._do_what_was_called()
+        return self._left + self.give_up()
+
     def heard(self, child: Child) -> bool:
         """A loader said something, or closed its end; whether it may have more to say. One that talks nonsense ends."""
         try:
@@ -112,6 +116,14 @@ class Dispatcher:
             pass
         now = self._clock.monotonic()
         self._desk.buried(child, self._nursery.bury(child, now), now)
+
+    def _abandon(self, selector: selectors.BaseSelector) -> None:
+        try:
+            self._left = self.give_up()
+        finally:
+            self._nursery.kill_all()
+            selector.close()
+            self.idle.set()
 
     def _step(self, selector: selectors.BaseSelector) -> None:
         now = self._clock.monotonic()
@@ -173,6 +185,9 @@ class Dispatcher:
 
     def _answer_bell(self) -> None:
         os.eventfd_read(self._bell)
+        self._do_what_was_called()
+
+    def _do_what_was_called(self) -> None:
         while self._acts:
             self._acts.popleft()()
 

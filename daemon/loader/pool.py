@@ -36,8 +36,6 @@ CLOSE_SECONDS = 10.0
 class PoolStatus:
     """How the pool is, for health and metrics."""
 
-    running: bool
-    """The dispatcher's thread lives."""
     loaders: int
     """Loaders that are up."""
     wanted: int
@@ -66,12 +64,17 @@ def _no_events(_: Event) -> None:
     pass
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 class LoaderPool:
     """Loads images in child processes.
 
     `deliver` is called with each result and `emit` with each event, in the pool's thread: they must not block for long.
     `read_stored` is called in another thread for claims whose bytes lie in the database. `callers` says how many urgent
     images are in work, here or later on: while these keep all loaders busy, others are handed out now and then only.
+    `on_failure` hears of an exception that ended the pool's thread, and its loaders with it: a defect.
     """
 
     def __init__(
@@ -82,10 +85,12 @@ class LoaderPool:
         read_stored: ReadStored = _no_stored,
         callers: Callable[[], int] = _no_callers,
         emit: Emit = _no_events,
+        on_failure: Callable[[BaseException], None] = _raise,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock = clock or SystemClock()
         self._options = options
+        self._on_failure = on_failure
         self._numbers = count()
         self._slots = Slots(common=options.slots, urgent=options.urgent_slots)
         self._arena = make_arena(slots=options.all_slots, size=options.input_size)
@@ -107,12 +112,16 @@ class LoaderPool:
             emit=emit,
         )
         self._dispatcher = Dispatcher(options, self._desk, self._nursery, clock)
-        self._thread = threading.Thread(target=self._dispatcher.run, name="loader-pool", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="loader-pool", daemon=True)
 
     def start(self) -> None:
         """Start the loaders; returns before they are up."""
         self._stored.start()
         self._thread.start()
+
+    def alive(self) -> bool:
+        """Whether the pool's thread runs."""
+        return self._thread.is_alive()
 
     def free(self, *, urgent: bool = False) -> int:
         """How many more may be submitted now."""
@@ -155,8 +164,8 @@ class LoaderPool:
         """
         self._dispatcher.call(self._dispatcher.begin_drain)
         self._dispatcher.idle.wait(timeout)
-        if not self._thread.is_alive():
-            return self._dispatcher.give_up()
+        if not self.alive():
+            return self._dispatcher.abandoned()
         answer: queue.SimpleQueue[list[Claim]] = queue.SimpleQueue()
         self._dispatcher.call(lambda: answer.put(self._dispatcher.give_up()))
         return answer.get(timeout=CLOSE_SECONDS)
@@ -168,7 +177,6 @@ class LoaderPool:
     def status(self) -> PoolStatus:
         children = list(self._nursery.children)
         return PoolStatus(
-            running=self._thread.is_alive(),
             loaders=sum(child.ready and not child.dying for child in children),
             wanted=self._options.processes,
             start_failures=self._nursery.failures,
@@ -188,6 +196,12 @@ class LoaderPool:
         self._desk.close()
         self._arena.close()
         self._dispatcher.close()
+
+    def _run(self) -> None:
+        try:
+            self._dispatcher.run()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the pool must not be without it unnoticed
+            self._on_failure(error)
 
     def _answered(self, task: Task, answer: bytes | Exception | None) -> None:
         self._dispatcher.call(partial(self._dispatcher.stored, task, answer))

@@ -23,6 +23,7 @@ class Loaders(Protocol):
     """The loader processes, as far as starting and stopping goes: `loader.pool.LoaderPool`."""
 
     def start(self) -> None: ...
+    def alive(self) -> bool: ...
     def drain(self, timeout: float) -> list[Claim]: ...
     def hurry(self) -> None: ...
     def close(self) -> None: ...
@@ -100,8 +101,9 @@ class Runner:
         last_call.start()
 
     def alive(self) -> bool:
-        """Whether every stage's thread runs."""
-        return bool(self._threads) and all(thread.is_alive() for thread in self._threads.values())
+        """Whether every stage's thread runs, and that of the loaders."""
+        threads = self._threads.values()
+        return bool(threads) and all(thread.is_alive() for thread in threads) and self._stages.loaders.alive()
 
     def _give_back_abandoned(self) -> None:
         embed = self._threads.get("embed")

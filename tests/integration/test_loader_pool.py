@@ -237,7 +237,7 @@ def test_a_host_gets_no_more_than_its_share_and_holds_up_nobody(folder: Path) ->
         for number in range(40):
             rig.pool.submit(claim(f"{slow.url}/{number}"))
         assert Counter(map(reason, rig.load(locations(folder)).values())) == {None: 20}
-        assert slow.most_at_once == 3
+        rig.until(lambda: slow.most_at_once == 3, 10, "use of the whole share")
         gate.set()
         rig.until(lambda: len(rig.results) == 60, 30, "all results")
         assert slow.most_at_once == 3
@@ -355,6 +355,27 @@ def test_drain_does_not_wait_for_ever(folder: Path) -> None:
         assert len(rig.pool.drain(0.3)) == 5
         assert time.monotonic() - begun < 5
         assert rig.results == {}
+
+
+def test_a_defect_that_ends_the_pool_is_heard_of_and_loses_nothing(folder: Path) -> None:
+    failures: list[BaseException] = []
+
+    def defect() -> None:
+        raise ZeroDivisionError
+
+    with serve({"*": never}) as slow, Rig(options(folder), on_failure=failures.append) as rig:
+        rig.load(locations(folder, 1))
+        pids = rig.pids()
+        for number in range(3):
+            rig.pool.submit(claim(f"{slow.url}/{number}"))
+        rig.until(lambda: slow.most_at_once == 3, 20, "fetches")
+        rig.pool._dispatcher.call(defect)
+        rig.until(lambda: not rig.pool.alive(), 20, "end of the pool")
+        rig.pool.submit(claim(f"{slow.url}/late"))
+        assert [type(error) for error in failures] == [ZeroDivisionError]
+        assert not any(is_alive(pid) for pid in pids)
+        assert {item.location for item in rig.pool.drain(5)} == {f"{slow.url}/{n}" for n in (0, 1, 2, "late")}
+        assert rig.pool.in_hand() == 0
 
 
 def test_drain_gives_back_what_waits_for_the_database() -> None:

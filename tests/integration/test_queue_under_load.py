@@ -108,7 +108,7 @@ def test_nothing_is_lost_doubled_or_stale(database: Database, seed: int) -> None
 
     def repeat(step: Callable[[], int]) -> int:
         done = 0
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or not done:
             try:
                 done += step()
             except psycopg2.errors.DeadlockDetected:
@@ -151,14 +151,14 @@ def test_a_bulk_update_and_a_store_never_lock_each_other_out(database: Database)
 
     def work() -> int:
         done = 0
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or not done:
             done += daemon.step()
         return done
 
     with ThreadPoolExecutor(1) as threads, closing(database.connect()) as session:
         working = threads.submit(work)
         number = 0
-        while not working.done():
+        while time.monotonic() < ends:
             number += 1
             # The vector first and its image after it: the opposite of the order in which the store takes them.
             with session, session.cursor() as cursor:

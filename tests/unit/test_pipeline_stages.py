@@ -482,10 +482,14 @@ class FakeLoaders:
         self.places = 1000
         self.kept: list[Claim] = []
         self.closed = False
+        self.dead = False
         self.hurried = Event()
 
     def start(self) -> None:
         """Nothing to start."""
+
+    def alive(self) -> bool:
+        return not self.dead
 
     def withdraw(self, claim: Claim) -> None:
         if claim in self.kept:
@@ -602,6 +606,14 @@ def test_a_defect_in_a_stage_is_heard_of(pipeline: Pipeline) -> None:
     pipeline.runner.stop(DEADLINE)
     assert [type(error) for error in pipeline.failures] == [ZeroDivisionError]
     assert not pipeline.runner.alive()
+
+
+def test_loaders_whose_thread_has_ended_are_noticed(pipeline: Pipeline) -> None:
+    pipeline.runner.start()
+    assert pipeline.runner.alive()
+    pipeline.loaders.dead = True
+    assert not pipeline.runner.alive()
+    pipeline.runner.stop(DEADLINE)
 
 
 def test_what_waited_for_a_model_that_broke_goes_back(pipeline: Pipeline) -> None:
