@@ -11,8 +11,10 @@ from pathlib import Path
 from threading import Event
 
 from tests.pictures import Web
-from tests.whole import DEADLINE, PATIENCE, ROOT, Tables
+from tests.whole import ROOT, Tables
 
+PATIENCE = 240.0
+"""Seconds. A cluster takes half a minute to begin on two cores, and much longer beside other tests."""
 MARK = "BACKFILL_TEST"
 """A variable that all processes of a driver's or a cluster's bear, whoever their parent is by now."""
 STAGES = ("_Load", "_Embed", "Desk", "daemon.loader.worker")
@@ -63,7 +65,7 @@ def holding(web: Web, first: int, last: int) -> Iterator[None]:
 
 def wait_for_vectors(tables: Tables, number: int) -> None:
     """Until there are so many."""
-    tables.wait(lambda: len(tables.vectors()) >= number, f"no {number} vectors were made", DEADLINE)
+    tables.wait(lambda: len(tables.vectors()) >= number, f"no {number} vectors were made", PATIENCE)
 
 
 def processes(mark: str) -> dict[int, str]:
@@ -83,7 +85,7 @@ def workers(mark: str, *stages: str) -> dict[int, str]:
     return {pid: title for pid, title in processes(mark).items() if any(one in title for one in stages or STAGES)}
 
 
-def wait_until_gone(find: Callable[[], Mapping[int, str]], seconds: float = DEADLINE) -> Mapping[int, str]:
+def wait_until_gone(find: Callable[[], Mapping[int, str]], seconds: float = PATIENCE) -> Mapping[int, str]:
     """Until nothing is found any more; what is left when that took too long."""
     deadline = time.monotonic() + seconds
     while (left := find()) and (rest := deadline - time.monotonic()) > 0:

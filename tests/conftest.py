@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,19 @@ def make_database(server: Server) -> Iterator[Callable[..., Database]]:
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder: compiled models are kept in it over the whole session."""
-    return tmp_path_factory.mktemp("state")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run see: pytest-xdist gives each its own below it."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """A state folder for the whole session. Compiled models, which take long, are kept for all workers."""
+    folder, models = tmp_path_factory.mktemp("state"), shared / "models"
+    models.mkdir(exist_ok=True)
+    (folder / "openvino").symlink_to(models)
+    return folder
 
 
 @pytest.fixture
@@ -102,10 +113,13 @@ def environment(compiled: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights file of the smallest model."""
-    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
-    save_small_weights(path)
+def small_weights(shared: Path) -> Path:
+    """A weights file of the smallest model, the same for all workers: their models are."""
+    path = shared / "small.weights.h5"
+    with (shared / "small.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if not path.exists():
+            save_small_weights(path)
     return path
 
 

@@ -16,7 +16,7 @@ from tests.watching import wait_for_change
 
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE = 60.0
-PATIENCE = 120
+PATIENCE = 240
 
 SMALL = {"alpha": 0.35, "input_size": 96, "weights": "untrained"}
 """The smallest MobileNetV2 there is; its vectors are 1280 long like the others'."""

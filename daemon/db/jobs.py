@@ -112,7 +112,10 @@ class JobQueue:
             return cursor.rowcount
 
     def release(self, claims: Sequence[Claim]) -> int:
-        """Gives claims back untouched: due now, the attempt not counted. Counts those that were still ours."""
+        """Gives claims back untouched: due now, the attempt not counted. Counts those that were still ours.
+
+        Raises `DatabaseUnavailableError` where another session keeps one of their jobs locked; their leases then end.
+        """
         if not claims:
             return 0
         with self._pool.transaction() as cursor:

@@ -73,6 +73,9 @@ FROM (
 WHERE j.image_id = held.image_id
 
 -- name: release
+-- A job that another session has locked is waited for: passed over, it would be left to its lease. Not for as long as
+-- PostgreSQL waits (deadlock_timeout, 1 s), so that nobody else's transaction is the one to lose.
+SET LOCAL lock_timeout = '500ms';
 UPDATE {job} j
 SET attempts = greatest(j.attempts - 1, 0), lease_token = NULL, lease_until = NULL, worker = NULL,
     not_before = now()
@@ -82,7 +85,7 @@ FROM (
     JOIN {job} l ON l.image_id = c.image_id AND l.revision = c.revision AND l.lease_token = c.token
     WHERE l.state = 'pending'
     ORDER BY l.image_id
-    FOR NO KEY UPDATE OF l SKIP LOCKED
+    FOR NO KEY UPDATE OF l
 ) held
 WHERE j.image_id = held.image_id
 

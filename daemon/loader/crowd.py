@@ -5,12 +5,11 @@ On cores that are all busy, whatever else is loaded takes from the callers' rate
 
 from collections.abc import Callable, Iterable
 
+from daemon.fairness import FAIR_EVERY
 from daemon.loader.tasks import Phase, Task
 
 CROWD = 8
 """Pictures for each loader that callers wait for: it has no time for others then."""
-FAIR_EVERY = 16
-"""An ordinary image is handed out after so many urgent ones, which could otherwise keep it out for ever."""
 
 
 class Crowd:

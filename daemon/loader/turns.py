@@ -3,8 +3,7 @@
 from collections import deque
 from threading import Event, Lock
 
-FAIR_EVERY = 16
-"""Every so many turns somebody else goes before the urgent ones, who could otherwise keep him out for ever."""
+from daemon.fairness import FAIR_EVERY
 
 
 class Turns:

@@ -3,13 +3,13 @@
 from collections import deque
 from typing import Generic, TypeVar
 
+from daemon.fairness import FAIR_EVERY
+
 T = TypeVar("T")
 
 LONGEST_WAIT = 0.1
 """Seconds that an image waits at most where a whole batch is on its way: a batch of ten or more costs the engine and
 PostgreSQL much less for each image, and while there is a backlog nobody misses a tenth of a second."""
-FAIR_EVERY = 16
-"""With so many urgent items goes an ordinary one, so that they never keep the others out for ever."""
 
 
 class Batcher(Generic[T]):

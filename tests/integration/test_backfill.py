@@ -31,6 +31,7 @@ from tests.whole import Tables, call, daemon_process, settings, stop
 # Not imported here: Ray reads its variables once, when it is, and `nodes` sets them.
 pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="requirements-ray.txt is not installed"),
+    pytest.mark.timeout(900),
     # Ray leaves files and processes to the collector.
     pytest.mark.filterwarnings("ignore"),
 ]

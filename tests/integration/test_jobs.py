@@ -13,9 +13,9 @@ import pytest
 from daemon.db import jobs
 from daemon.db.jobs import JobQueue
 from daemon.db.names import Names
-from daemon.errors import Reason
+from daemon.errors import DatabaseUnavailableError, Reason
 from daemon.records import Claim, Dead, StoredBytes
-from tests.postgres import LAYOUTS, Database, users_tables
+from tests.postgres import LAYOUTS, Database, users_tables, wait_until_blocked
 
 MakeDatabase = Callable[..., Database]
 EXPIRE = "UPDATE vectord.job SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL"
@@ -220,6 +220,30 @@ def test_jobs_whose_image_is_gone_are_removed(database: Database) -> None:
     database.execute("DELETE FROM ecai.tb_image WHERE id <> 2")
     assert ids(queue_of(database).claim(9)) == [2]
     assert database.execute("SELECT image_id FROM vectord.job") == [(2,)]
+
+
+def test_what_is_released_waits_for_whoever_has_locked_it(database: Database) -> None:
+    database.insert([1, 2])
+    queue = queue_of(database)
+    claims = queue.claim(9)
+    patient = queue._queries["release"].replace("500ms", "60s")
+    queue._queries = {**queue._queries, "release": patient}
+    with closing(database.connect()) as session, session.cursor() as cursor, ThreadPoolExecutor(1) as threads:
+        cursor.execute("SELECT FROM vectord.job WHERE image_id = 1 FOR UPDATE")
+        released = threads.submit(queue.release, claims)
+        wait_until_blocked(database, by=session)
+        session.commit()
+        assert released.result() == 2
+
+
+def test_what_is_released_does_not_wait_for_ever(database: Database) -> None:
+    database.insert([1])
+    queue = queue_of(database)
+    claims = queue.claim(9)
+    with closing(database.connect()) as session, session.cursor() as cursor:
+        cursor.execute("SELECT FROM vectord.job WHERE image_id = 1 FOR UPDATE")
+        with pytest.raises(DatabaseUnavailableError, match="55P03"):
+            queue.release(claims)
 
 
 def test_released_is_as_if_never_claimed(database: Database) -> None:

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from daemon.errors import Reason
-from daemon.loader.crowd import CROWD, FAIR_EVERY
+from daemon.fairness import FAIR_EVERY
+from daemon.loader.crowd import CROWD
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.loader.pool import LoaderPool
@@ -477,7 +478,7 @@ def test_a_closed_pool_takes_nothing_and_breaks_nothing(folder: Path) -> None:
         rig.load(locations(folder))
     rig.pool.submit(claim(locations(folder)[0], image_id="late"))
     rig.pool.release(0)
-    assert not rig.pool.status().running
+    assert not rig.pool.alive()
     assert "late" not in rig.results
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.pipeline.batch import FAIR_EVERY, LONGEST_WAIT, Batcher
+from daemon.fairness import FAIR_EVERY
+from daemon.pipeline.batch import LONGEST_WAIT, Batcher
 
 LIMIT = 32
 FEW = 3

@@ -2,7 +2,8 @@
 
 import pytest
 
-from daemon.loader.crowd import CROWD, FAIR_EVERY, Crowd
+from daemon.fairness import FAIR_EVERY
+from daemon.loader.crowd import CROWD, Crowd
 from daemon.loader.tasks import Phase, Task
 from tests.loading import claim
 

@@ -3,7 +3,8 @@
 import threading
 from queue import SimpleQueue
 
-from daemon.loader.turns import FAIR_EVERY, Turns
+from daemon.fairness import FAIR_EVERY
+from daemon.loader.turns import Turns
 
 
 class Waiters:
