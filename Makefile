@@ -14,12 +14,11 @@ help: ## Say what can be made
 demo: .venv/run ## Run the main job on the embedded PostgreSQL (ARGS="--images DIR --weights FILE --json")
 	@$(BIN)/python -m daemon demo $(ARGS)
 
-# By file, on two workers: what the tests of a file share is made once.
-test: .venv/dev ## Run the tests (ARGS="tests/unit -k batch", or "-n 0 --pdb tests/unit" in one process)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: .venv/dev ## Run the tests (ARGS="tests/unit -k batch", or in half the time, on idle cores, ARGS="-n 2 --dist loadfile")
+	$(BIN)/python -m pytest $(ARGS)
 
 faults: .venv/dev ## Break the daemon in every way, and write docs/reliability.md (45 min; ARGS="-k killed")
-	$(BIN)/python -m pytest tests/faults tests/integration/test_calls_at_once.py -m "" -p tests.faults.report --report=docs/reliability.md $(ARGS)
+	$(BIN)/python -m pytest tests/faults tests/integration/test_calls_at_once.py tests/integration/test_backfill.py -m "" -p tests.faults.report --report=docs/reliability.md $(ARGS)
 
 soak: .venv/dev ## Load and faults for five minutes: does what the daemon holds stay flat? (ARGS="--minutes 480")
 	$(BIN)/python -m tests.faults.soak $(ARGS)

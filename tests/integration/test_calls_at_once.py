@@ -26,10 +26,13 @@ IMAGES: tuple[int, ...] = (*GOOD, GONE, BLOCKED)
 
 @pytest.fixture
 def daemon(empty_database: str, compiled: Path) -> Iterator[Daemon]:
-    """One that leaves nothing to a lease."""
+    """One that leaves nothing to a lease, and is well to the end."""
+    defects: list[BaseException] = []
     given = settings(empty_database, compiled, queue={"lease_seconds": A_DAY})
-    with wiring.open_daemon(given, allow_untrained=True) as daemon:
+    with wiring.open_daemon(given, allow_untrained=True, on_failure=defects.append) as daemon:
         yield daemon
+        assert daemon.health().healthy
+    assert defects == []
 
 
 class Caller:

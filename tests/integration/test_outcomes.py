@@ -222,6 +222,24 @@ def test_a_vector_that_somebody_is_inserting_costs_its_neighbours_nothing(databa
     assert database.execute(JOBS) == [(4, "pending", 0, None)]
 
 
+def test_of_a_deadlock_the_store_is_the_victim(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own patience is shorter than PostgreSQL's, so here it is longer, for a deadlock to come about at all."""
+    monkeypatch.setattr("daemon.db.outcomes.LOCK_TIMEOUT", "60s")
+    writer, outcomes = writer_of(database), stored(claimed(database, [1, 2]))
+    insert = "INSERT INTO tb_hsx_img_value (image_id, feature_vector) VALUES (%s, '[1,2,3,4]')"
+    with closing(database.connect()) as user, user.cursor() as cursor:
+        # Whoever has waited so long looks whether it is a deadlock, and is its victim then.
+        cursor.execute("SET deadlock_timeout = '60s'")
+        cursor.execute(insert, (2,))
+        with database.in_thread(lambda: writer.write(outcomes)) as writing:
+            wait_until_blocked(database, by=user)
+            cursor.execute(insert, (1,))
+            with pytest.raises(DatabaseUnavailableError, match="40P01"):
+                writing.result(60)
+        user.rollback()
+    assert writer.write(outcomes) == Written(stored=2)
+
+
 def test_a_table_that_is_locked_is_a_fault_of_the_database(database: Database) -> None:
     claims = claimed(database, [1, 2, 3])
     writer = writer_of(database)
