@@ -14,7 +14,7 @@ help: ## Say what can be made
 demo: .venv/run ## Run the main job on the embedded PostgreSQL (ARGS="--images DIR --weights FILE --json")
 	@$(BIN)/python -m daemon demo $(ARGS)
 
-test: .venv/dev ## Run the tests (ARGS="tests/unit -k batch", or in half the time, on idle cores, ARGS="-n 2 --dist loadfile")
+test: .venv/dev ## Run the tests (ARGS="tests/unit -k batch"; by two workers, ARGS="-n 2 --dist loadfile")
 	$(BIN)/python -m pytest $(ARGS)
 
 faults: .venv/dev ## Break the daemon in every way, and write docs/reliability.md (45 min; ARGS="-k killed")
