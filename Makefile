@@ -18,7 +18,7 @@ test: .venv/dev ## Run the tests (ARGS="tests/unit -k batch"; by two workers, AR
 	$(BIN)/python -m pytest $(ARGS)
 
 faults: .venv/dev ## Break the daemon in every way, and write docs/reliability.md (45 min; ARGS="-k killed")
-	$(BIN)/python -m pytest tests/faults tests/integration/test_calls_at_once.py -m "" -p tests.faults.report --report=docs/reliability.md $(ARGS)
+	$(BIN)/python -m pytest tests/faults -m "" -p tests.faults.report --report=docs/reliability.md $(ARGS)
 
 soak: .venv/dev ## Load and faults for five minutes: does what the daemon holds stay flat? (ARGS="--minutes 480")
 	$(BIN)/python -m tests.faults.soak $(ARGS)

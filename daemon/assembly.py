@@ -45,9 +45,12 @@ class Defects:
         self._on_failure = on_failure
 
     def hear(self, error: BaseException) -> None:
-        _log.critical("daemon.failed", error=str(error), exc_info=error)
         self.any = True
-        self._on_failure(error)
+        try:
+            _log.critical("daemon.failed", error=str(error), exc_info=error)
+        finally:
+            # Even where it is the log that has failed.
+            self._on_failure(error)
 
 
 def start(site: parts.Site, weights: WeightsFile, front: Front, defects: Defects, stack: ExitStack) -> parts.Body:

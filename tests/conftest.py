@@ -11,6 +11,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 
 from daemon import wiring
 from daemon.db.embedded import EmbeddedServer
@@ -87,6 +88,13 @@ def make_database(server: Server) -> Iterator[Callable[..., Database]]:
             return made
 
         yield make
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """What a test has logs written to is closed after it; a daemon of a later test in this process would end by that."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

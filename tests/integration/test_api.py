@@ -282,8 +282,10 @@ def test_two_who_want_the_same_image_get_one_vector(idle: Daemon, web: Web, tabl
 def test_an_image_that_another_daemon_gives_back_is_taken_over_by_who_waits_for_it(
     idle: Daemon, web: Web, tables: Tables, empty_database: str
 ) -> None:
-    tables.insert({1: web.add("/1.jpg", picture(1))})
-    tables.execute("INSERT INTO vectord.job (image_id, not_before) VALUES (1, 'tomorrow')")
+    # In one transaction: the first sweep, which may be under way, must not find an image without a job.
+    image = "INSERT INTO ecai.tb_image (id, url) VALUES (1, %s);"
+    job = "INSERT INTO vectord.job (image_id, not_before) VALUES (1, 'tomorrow')"
+    tables.execute(image + job, (web.add("/1.jpg", picture(1)),))
     with closing(psycopg2.connect(empty_database)) as other, other.cursor() as cursor, ThreadPoolExecutor(1) as caller:
         lease = "UPDATE vectord.job SET lease_token = gen_random_uuid(), lease_until = 'tomorrow', worker = 'other'"
         cursor.execute(lease)

@@ -84,7 +84,6 @@ class Caller:
         return answer.json()
 
 
-@pytest.mark.slow
 def test_whoever_asks_for_an_image_that_others_ask_for_is_answered(daemon: Daemon, web: Web, tables: Tables) -> None:
     tables.insert({image: web.add(f"/{image}.jpg", picture(image)) for image in GOOD})
     tables.insert({GONE: web.base + "/gone.jpg", BLOCKED: "http://10.0.0.1/x.jpg"})
