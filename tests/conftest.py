@@ -92,7 +92,7 @@ def make_database(server: Server) -> Iterator[Callable[..., Database]]:
 
 @pytest.fixture(autouse=True)
 def _logs_as_before() -> Iterator[None]:
-    """What a test has logs written to is closed after it; a daemon of a later test in this process would end by that."""
+    """What a test has logs written to is closed after it; daemons of later tests in this process would end by that."""
     yield
     structlog.reset_defaults()
 
