@@ -9,32 +9,25 @@ from dataclasses import dataclass, field
 from itertools import chain
 from uuid import UUID
 
-import numpy as np
-
 from daemon.errors import Reason
 from daemon.loader.child import Child
 from daemon.loader.crowd import Crowd
-from daemon.loader.events import Emit, HostLeftAlone, ImageFinished
+from daemon.loader.endings import Endings
+from daemon.loader.events import Emit, HostLeftAlone
 from daemon.loader.hosts import SPACING, HostBook
 from daemon.loader.intake import Intake
 from daemon.loader.options import LoaderOptions
-from daemon.loader.shared import Arena, anonymous_file
+from daemon.loader.shared import anonymous_file
 from daemon.loader.slots import Slots
 from daemon.loader.tasks import Phase, Task
 from daemon.loader.verdict import MOST_LOSSES, Death, blame
 from daemon.loader.wire import Report, Step
-from daemon.records import Claim, Delivered, Failure, Loaded, Pixels, Released, StoredBytes, Thumbnail
+from daemon.records import Claim, StoredBytes
 
-STAGE = "load"
 STALL_SECONDS = 1.0
 """So long may images of busy hosts fill the intake while a loader idles; then some are sent back."""
 BUSY_SECONDS = 5.0
 """When an image of a busy host should come again."""
-
-JPEG = b"\xff\xd8\xff"
-"""How one begins: what a loader gives for a picture is passed on to browsers."""
-
-Deliver = Callable[[Delivered], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,16 +48,15 @@ class Desk:
         self,
         *,
         options: LoaderOptions,
-        arena: Arena,
         slots: Slots,
-        deliver: Deliver,
+        endings: Endings,
         emit: Emit,
         ask_stored: Callable[[Task], None],
         crowd: Crowd,
     ) -> None:
         self._options = options
         self._slots = slots
-        self._deliver = deliver
+        self._endings = endings
         self._emit = emit
         self._ask_stored = ask_stored
         self._crowd = crowd
@@ -72,13 +64,7 @@ class Desk:
         """Whether a crowd keeps ordinary images from loaders that could take them."""
         self._lanes = {False: Lane(), True: Lane()}
         self._moved = 0.0
-        size = options.input_size
-        self._pictures: Pixels = np.frombuffer(arena.memory, np.uint8).reshape(arena.slots, size, size, 3)
         self.hosts = HostBook(per_host=options.fetch.per_host, pause=options.breaker_seconds)
-
-    def close(self) -> None:
-        """Let go of the arena."""
-        self._pictures = np.empty((0, 0, 0, 3), np.uint8)
 
     def waiting(self, *, solo: bool) -> int:
         """Tasks of this kind that no loader has."""
@@ -89,7 +75,7 @@ class Desk:
         location = task.claim.location
         limit = self._options.fetch.max_bytes
         if isinstance(location, StoredBytes) and location.size > limit:
-            self.fail(task, Reason.TOO_LARGE, f"{location.size} bytes, limit {limit}")
+            self._endings.fail(task, Reason.TOO_LARGE, f"{location.size} bytes, limit {limit}")
             return
         task.move(Phase.WAITING, now)
         self._lanes[task.solo].intake.put(task)
@@ -123,11 +109,13 @@ class Desk:
             return
         match answer:
             case None:
-                self.fail(task, Reason.NOT_FOUND, "the row holds no bytes any more")
+                self._endings.fail(task, Reason.NOT_FOUND, "the row holds no bytes any more")
             case Exception():
-                self.fail(task, Reason.DATABASE_FAILED, type(answer).__name__)
+                self._endings.fail(task, Reason.DATABASE_FAILED, type(answer).__name__)
             case bytes() if len(answer) > self._options.fetch.max_bytes:
-                self.fail(task, Reason.TOO_LARGE, f"{len(answer)} bytes, limit {self._options.fetch.max_bytes}")
+                self._endings.fail(
+                    task, Reason.TOO_LARGE, f"{len(answer)} bytes, limit {self._options.fetch.max_bytes}"
+                )
             case bytes():
                 task.file = anonymous_file("vectord-stored", answer)
                 self.take(task, now)
@@ -149,7 +137,7 @@ class Desk:
                 task.move(Phase.DECODING, now)
             case Step.LOADED:
                 del child.tasks[task.number]
-                self._loaded(task, report)
+                self._endings.loaded(task, report)
             case Step.FAILED if report.reason is not None:
                 del child.tasks[task.number]
                 self._failed(task, report, report.reason, now, charged=charged)
@@ -165,36 +153,33 @@ class Desk:
             guilty = task is child.culprit if death.killed_for is not None else task.is_decoding()
             if guilty and charge is not None:
                 self._end_fetch(task, charge, now)
-                self.fail(task, charge, death.describe())
+                self._endings.fail(task, charge, death.describe())
             elif task.losses >= MOST_LOSSES and task.solo and death.killed_for is None:
                 self._end_fetch(task, Reason.LOADER_LOST, now)
                 reason = Reason.DECODER_MEMORY if task.is_decoding() else Reason.LOADER_LOST
-                self.fail(task, reason, death.describe())
+                self._endings.fail(task, reason, death.describe())
             else:
                 self._lost(task, now)
         child.tasks.clear()
-
-    def fail(self, task: Task, reason: Reason, detail: str = "", retry_after: float | None = None) -> None:
-        """Deliver a failure and forget the task."""
-        task.close_file()
-        task.phase = Phase.DELIVERED
-        self._slots.settle(task.slot)
-        self._deliver(Failure(claim=task.claim, stage=STAGE, reason=reason, detail=detail, retry_after=retry_after))
 
     def withdraw(self, token: UUID) -> None:
         """Give a task back that no loader has. One that is being worked on goes on."""
         for lane in self._lanes.values():
             if task := lane.intake.discard(token):
-                self._deliver(Released(claim=self.forget(task)))
+                self._endings.withdraw(task)
 
-    def give_up_waiting(self) -> list[Claim]:
-        """Forget all tasks that no loader has; their claims."""
-        return [self.forget(task) for task in self._take_waiting()]
+    def give_up(self, children: list[Child]) -> list[Claim]:
+        """Forget all that is not delivered; the claims. Their slots are free once the loaders are gone."""
+        tasks = self._take_waiting()
+        for child in children:
+            tasks += child.tasks.values()
+            child.tasks.clear()
+        return [self._endings.forget(task) for task in tasks]
 
     def fail_waiting(self, reason: Reason, detail: str) -> None:
         """Fail all tasks that no loader has."""
         for task in self._take_waiting():
-            self.fail(task, reason, detail)
+            self._endings.fail(task, reason, detail)
 
     def _take_waiting(self) -> list[Task]:
         tasks = []
@@ -202,13 +187,6 @@ class Desk:
             tasks += [*lane.intake.remove(lambda _: True), *lane.reading.values()]
             lane.reading.clear()
         return tasks
-
-    def forget(self, task: Task) -> Claim:
-        """Drop a task without a result."""
-        task.close_file()
-        task.phase = Phase.DELIVERED
-        self._slots.settle(task.slot)
-        return task.claim
 
     def _advance(self, task: Task, lane: Lane, child: Child, now: float) -> None:
         if isinstance(task.claim.location, StoredBytes) and task.file is None:
@@ -238,43 +216,13 @@ class Desk:
 
     def _send_back(self, task: Task, seconds: float) -> None:
         self._emit(HostLeftAlone(host=task.host, seconds=seconds))
-        self.fail(task, Reason.HOST_UNAVAILABLE, f"{task.host} is left alone for now", seconds)
-
-    def _loaded(self, task: Task, report: Report) -> None:
-        task.close_file()
-        task.phase = Phase.DELIVERED
-        self._finished(task, report)
-        if task.thumbnail:
-            self._looked_at(task, report.made)
-        else:
-            self._deliver(Loaded(claim=task.claim, pixels=self._pictures[task.slot], slot=task.slot))
-
-    def _looked_at(self, task: Task, length: int) -> None:
-        """A thumbnail is copied at once, so its slot is free again."""
-        jpeg = self._pictures[task.slot].reshape(-1)[: max(0, length)].tobytes()
-        if not jpeg.startswith(JPEG):
-            self.fail(task, Reason.LOADER_LOST, "no thumbnail")
-            return
-        self._slots.settle(task.slot)
-        self._deliver(Thumbnail(claim=task.claim, jpeg=jpeg))
+        self._endings.fail(task, Reason.HOST_UNAVAILABLE, f"{task.host} is left alone for now", seconds)
 
     def _failed(self, task: Task, report: Report, reason: Reason, now: float, *, charged: bool) -> None:
-        self._finished(task, report)
         if charged:
-            self.fail(task, reason, report.detail, report.retry_after)
+            self._endings.failed(task, report, reason)
         else:
-            self._excuse(task, f"{reason}: {report.detail}".rstrip(": "), now)
-
-    def _excuse(self, task: Task, detail: str, now: float) -> None:
-        self.fail(task, Reason.HOST_UNAVAILABLE, detail, self.hosts.turn_away(task.host, now))
-
-    def _finished(self, task: Task, report: Report) -> None:
-        decoding = 0.0 if task.phase is Phase.FETCHING else report.seconds
-        self._emit(
-            ImageFinished(
-                reason=report.reason, size=task.size, fetch_seconds=task.fetch_seconds, decode_seconds=decoding
-            )
-        )
+            self._endings.excused(task, report, reason, self.hosts.turn_away(task.host, now))
 
     def _lost(self, task: Task, now: float) -> None:
         """Its loader went away, or could not go on; it starts over, and alone once that happens too often."""

@@ -83,18 +83,10 @@ class Dispatcher:
         """The tasks that loaders have."""
         return [task for child in self._nursery.children for task in child.tasks.values()]
 
-    def give_up(self) -> list[Claim]:
-        """Forget all that is not delivered; the claims. Their slots are free once the loaders are gone."""
-        claims = self._desk.give_up_waiting()
-        for child in self._nursery.children:
-            claims += [self._desk.forget(task) for task in child.tasks.values()]
-            child.tasks.clear()
-        return claims
-
     def abandoned(self) -> list[Claim]:
-        """What nothing became of. To be asked once the thread has ended: there is some where a defect ended it."""
+        """What nothing became of. To be asked once the thread has ended."""
         self._do_what_was_called()
-        return self._left + self.give_up()
+        return self._left + self._give_up()
 
     def heard(self, child: Child) -> bool:
         """A loader said something, or closed its end; whether it may have more to say. One that talks nonsense ends."""
@@ -117,9 +109,12 @@ class Dispatcher:
         now = self._clock.monotonic()
         self._desk.buried(child, self._nursery.bury(child, now), now)
 
+    def _give_up(self) -> list[Claim]:
+        return self._desk.give_up(self._nursery.children)
+
     def _abandon(self, selector: selectors.BaseSelector) -> None:
         try:
-            self._left = self.give_up()
+            self._left = self._give_up()
         finally:
             self._nursery.kill_all()
             selector.close()

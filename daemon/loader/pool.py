@@ -5,7 +5,6 @@ an image, a server or an address does reaches this process: it only ever sees sm
 pixels of a known size.
 """
 
-import queue
 import selectors
 import threading
 from collections.abc import Callable
@@ -15,8 +14,9 @@ from itertools import count
 
 from daemon.clock import Clock, SystemClock
 from daemon.loader.crowd import Crowd
-from daemon.loader.desk import Deliver, Desk
+from daemon.loader.desk import Desk
 from daemon.loader.dispatch import Dispatcher
+from daemon.loader.endings import Deliver, Endings
 from daemon.loader.events import Emit, Event
 from daemon.loader.location import host_key
 from daemon.loader.nursery import Nursery
@@ -97,9 +97,8 @@ class LoaderPool:
         self._stored = StoredReader(read_stored, self._answered)
         self._desk = Desk(
             options=options,
-            arena=self._arena,
             slots=self._slots,
-            deliver=deliver,
+            endings=Endings(slots=self._slots, arena=self._arena, deliver=deliver, emit=emit),
             emit=emit,
             ask_stored=self._stored.ask,
             crowd=Crowd(callers, options.processes),
@@ -164,11 +163,9 @@ class LoaderPool:
         """
         self._dispatcher.call(self._dispatcher.begin_drain)
         self._dispatcher.idle.wait(timeout)
-        if not self.alive():
-            return self._dispatcher.abandoned()
-        answer: queue.SimpleQueue[list[Claim]] = queue.SimpleQueue()
-        self._dispatcher.call(lambda: answer.put(self._dispatcher.give_up()))
-        return answer.get(timeout=CLOSE_SECONDS)
+        self._dispatcher.call(self._dispatcher.stop)
+        self._thread.join(CLOSE_SECONDS)
+        return [] if self.alive() else self._dispatcher.abandoned()  # Of a thread that hangs, the leases run out.
 
     def hurry(self) -> None:
         """A drain waits for nothing any more."""
@@ -193,7 +190,6 @@ class LoaderPool:
         self._dispatcher.call(self._dispatcher.stop)
         self._stored.close(CLOSE_SECONDS)
         self._thread.join(CLOSE_SECONDS)
-        self._desk.close()
         self._arena.close()
         self._dispatcher.close()
 

@@ -16,6 +16,7 @@ class Arena:
     def __init__(self, file: int, *, slots: int, size: int) -> None:
         self.file = file
         self.slots = slots
+        self.side = size
         self.slot_bytes = size * size * 3
         self.memory = mmap.mmap(file, slots * self.slot_bytes)
 
@@ -37,6 +38,11 @@ class Arena:
             raise ValueError(f"{len(content)} bytes for a slot of {self.slot_bytes}")
         start = slot * self.slot_bytes
         self.memory[start : start + len(content)] = content
+
+    def get(self, slot: int, length: int) -> bytes:
+        """What was put there, as far as it fits a slot."""
+        start = slot * self.slot_bytes
+        return self.memory[start : start + min(max(0, length), self.slot_bytes)]
 
 
 def make_arena(*, slots: int, size: int) -> Arena:
