@@ -49,10 +49,8 @@ def wait(folder: Path, now: float, sleep: Callable[[float], None]) -> None:
     """Before a start."""
     failures = _read(folder / RECORD)
     if (seconds := pause(failures, now)) > 0:
-        _set_log_up()
-        structlog.get_logger("vectord").warning(
-            "restart.paused", seconds=round(seconds, 1), failures=len(_in_a_row(failures, now))
-        )
+        with suppress(OSError, ValueError):  # A journal that is away, or a stream that is closed.
+            _tell(seconds, len(_in_a_row(failures, now)))
         sleep(seconds)
 
 
@@ -72,7 +70,7 @@ def _read(record: Path) -> list[float]:
     return []
 
 
-def _set_log_up() -> None:
+def _tell(seconds: float, failures: int) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -81,6 +79,7 @@ def _set_log_up() -> None:
         ],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+    structlog.get_logger("vectord").warning("restart.paused", seconds=round(seconds, 1), failures=failures)
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:

@@ -1,6 +1,7 @@
 """The pauses between restarts, with a record on a real disk and moments given."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,16 @@ def test_a_record_that_cannot_be_read_stops_no_start(tmp_path: Path, rubbish: st
     slept: list[float] = []
     pause.wait(tmp_path, 1.0, slept.append)
     assert slept == []
+
+
+def test_it_waits_even_where_nothing_can_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for moment in (10.0, 11.0):
+        pause.note(tmp_path, moment, "exit-code")
+    slept: list[float] = []
+    with Path(os.devnull).open("w") as closed:
+        monkeypatch.setattr("sys.stderr", closed)
+    pause.wait(tmp_path, 11.0, slept.append)
+    assert slept == [1.0]
 
 
 def test_as_systemd_calls_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
