@@ -8,7 +8,8 @@ from uuid import UUID
 
 from daemon.api.feed import Feed
 from daemon.api.line import Line
-from daemon.db.findings import FailureSeen, Figure, WaitingSeen, Why
+from daemon.db.figures import Figure
+from daemon.db.findings import FailureSeen, WaitingSeen, Why
 from daemon.errors import NotServingError, Reason
 from daemon.records import Asked, Claim, ImageId, StoredBytes, Told, Vectors
 

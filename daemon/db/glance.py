@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from daemon.clock import Clock
-from daemon.db.findings import Backlog, Certainty, Figure, Progress, WorkerSeen
+from daemon.db.figures import Certainty, Figure
+from daemon.db.findings import Backlog, Progress, WorkerSeen
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.db.reports import QUERIES, Look

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from daemon.db.driver import Cursor, named_ids
+from daemon.db.figures import Figure, counted, scaled
 from daemon.db.findings import (
     Backlog,
     FailureSeen,
-    Figure,
     JobSeen,
     Progress,
     Status,
@@ -17,10 +17,8 @@ from daemon.db.findings import (
     WaitingSeen,
     Why,
     WorkerSeen,
-    counted,
     explain,
     foreign,
-    scaled,
     seconds_left,
 )
 from daemon.db.names import Names, load_queries

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from daemon.db.findings import Figure
+from daemon.db.figures import Figure
 from daemon.doctor.findings import Finding, ok, problem, warning
 from daemon.engine import WeightsFile
 from daemon.engine.weights import BASE_URL, IMAGENET, UNTRAINED, find_weights, imagenet_name, load_weights

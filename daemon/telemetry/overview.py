@@ -7,7 +7,8 @@ from time import time
 from typing import Any
 
 from daemon.clock import Clock
-from daemon.db.findings import Figure, Progress, WorkerSeen
+from daemon.db.figures import Figure
+from daemon.db.findings import Progress, WorkerSeen
 from daemon.db.glance import Glance
 from daemon.errors import VectordError
 from daemon.health import Health

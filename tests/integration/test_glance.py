@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from daemon.db.driver import Cursor
-from daemon.db.findings import Certainty, Figure
+from daemon.db.figures import Certainty, Figure
 from daemon.db.generation import Generations, Instance
 from daemon.db.glance import COUNT_SECONDS, Glances
 from daemon.db.reports import Reports

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from daemon.db import reports as reports_module
-from daemon.db.findings import Certainty, Figure
+from daemon.db.figures import Certainty, Figure
 from daemon.db.generation import Generations, Instance
 from daemon.db.names import Names
 from daemon.db.reports import Reports

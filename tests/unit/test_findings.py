@@ -3,21 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from daemon.db.findings import (
-    Backlog,
-    Certainty,
-    Figure,
-    JobSeen,
-    Status,
-    SweepSeen,
-    VectorSeen,
-    Why,
-    counted,
-    explain,
-    rate,
-    scaled,
-    seconds_left,
-)
+from daemon.db.figures import Certainty, Figure, counted, scaled
+from daemon.db.findings import Backlog, JobSeen, Status, SweepSeen, VectorSeen, Why, explain, rate, seconds_left
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g1"

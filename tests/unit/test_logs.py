@@ -27,7 +27,6 @@ CLAIM = Claim(image_id=7, revision=1, token=uuid4(), location="http://x/7", atte
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     yield
-    structlog.reset_defaults()
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
 
 

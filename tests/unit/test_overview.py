@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from daemon.api.line import Line
-from daemon.db.findings import Backlog, Figure, WorkerSeen
+from daemon.db.figures import Figure
+from daemon.db.findings import Backlog, WorkerSeen
 from daemon.db.glance import Glance
 from daemon.errors import DatabaseUnavailableError
 from daemon.health import Facts, Health, judge

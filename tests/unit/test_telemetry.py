@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-import structlog
 
 from daemon.errors import DatabaseUnavailableError, Reason
 from daemon.events import Event, Hindered, Locked, Overtaken, Settled, Worked
@@ -49,12 +48,9 @@ EVENTS: dict[str, Event | LoaderEvent] = {
 def lines(level: str, *events: Event | LoaderEvent) -> list[dict[str, Any]]:
     out = io.StringIO()
     logs.configure(level=level, form="json", stream=out)
-    try:
-        log = EventLog()
-        for event in events:
-            log(event)
-    finally:
-        structlog.reset_defaults()
+    log = EventLog()
+    for event in events:
+        log(event)
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
@@ -89,7 +85,6 @@ def test_a_log_that_nobody_can_write_stops_nothing() -> None:
         try:
             EventLog()(EVENTS["dead"])
         finally:
-            structlog.reset_defaults()
             # What lies in the buffer cannot be written either; the test is over.
             os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
 
