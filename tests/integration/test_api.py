@@ -282,13 +282,15 @@ def test_two_who_want_the_same_image_get_one_vector(idle: Daemon, web: Web, tabl
 def test_an_image_that_another_daemon_gives_back_is_taken_over_by_who_waits_for_it(
     idle: Daemon, web: Web, tables: Tables, empty_database: str
 ) -> None:
-    # In one transaction: the first sweep, which may be under way, must not find an image without a job.
+    # In one transaction: the first sweep, which may be under way, must not find an image without a job. Due in ten
+    # minutes, as what is due in many hours is called back: the server's clock must have been set back then.
     image = "INSERT INTO ecai.tb_image (id, url) VALUES (1, %s);"
-    job = "INSERT INTO vectord.job (image_id, not_before) VALUES (1, 'tomorrow')"
+    job = "INSERT INTO vectord.job (image_id, not_before) VALUES (1, now() + interval '10 minutes')"
     tables.execute(image + job, (web.add("/1.jpg", picture(1)),))
     with closing(psycopg2.connect(empty_database)) as other, other.cursor() as cursor, ThreadPoolExecutor(1) as caller:
-        lease = "UPDATE vectord.job SET lease_token = gen_random_uuid(), lease_until = 'tomorrow', worker = 'other'"
-        cursor.execute(lease)
+        cursor.execute(
+            "UPDATE vectord.job SET lease_token = gen_random_uuid(), lease_until = not_before, worker = 'other'"
+        )
         answer = caller.submit(post, idle, "/process/image", json={"image_id": 1})
         wait_until_blocked(tables, by=other)
         other.commit()
