@@ -13,12 +13,47 @@ from threading import Event
 from tests.pictures import Web
 from tests.whole import ROOT, Tables
 
+ANSWER = "answer: "
+"""How `tests.raylets`, which imports Ray and is not imported here, begins an answer."""
 PATIENCE = 240.0
 """Seconds. A cluster takes half a minute to begin on two cores, and much longer beside other tests."""
 MARK = "BACKFILL_TEST"
 """A variable that all processes of a driver's or a cluster's bear, whoever their parent is by now."""
 STAGES = ("_Load", "_Embed", "Desk", "daemon.loader.worker")
 """What the titles of a backfill's workers have in them. Ray keeps some actors of its own for the next driver."""
+
+
+class Nodes:
+    """A cluster with this environment, in processes of its own: `tests.raylets`."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-m", "tests.raylets"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, env=environment, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+        self.address = self._answer()
+
+    def two(self) -> None:
+        """There are two nodes, whatever became of them before."""
+        self._ask("two")
+
+    def kill_one(self) -> None:
+        self._ask("kill one")
+
+    def close(self) -> None:
+        self._process.communicate(timeout=PATIENCE)
+
+    def _ask(self, order: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(order + "\n")
+        self._process.stdin.flush()
+        self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(ANSWER):
+                return line.removeprefix(ANSWER).strip()
+        raise AssertionError(f"the cluster ended with status {self._process.wait(PATIENCE)}")
 
 
 @contextmanager

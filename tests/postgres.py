@@ -66,7 +66,7 @@ class Executes(Protocol):
     def execute(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]: ...
 
 
-def wait_until_blocked(database: Executes, *, by: psycopg2.extensions.connection, seconds: float = 10.0) -> None:
+def wait_until_blocked(database: Executes, *, by: psycopg2.extensions.connection, seconds: float = 60.0) -> None:
     """Until some session waits for a lock that this one holds."""
     sql = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
     deadline = time.monotonic() + seconds

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 from daemon.wiring import Daemon
 
 CHROMIUM = Path("/usr/bin/chromium")
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds that the page may take to come to say what it should."""
 VIOLATION = """document.addEventListener("securitypolicyviolation",
     (event) => console.error(`CSP ${event.violatedDirective} ${event.blockedURI}`))"""

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from tests.whole import ROOT
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Running:

@@ -10,7 +10,7 @@ from tests.servers import Answer, Request, serve, status
 
 PICTURES = 12
 GONE = "gone.jpg"
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Gallery:

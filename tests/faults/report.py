@@ -101,9 +101,11 @@ class Report:
 
     def _stays(self, test: str) -> bool:
         """Whether a row of before still holds: its test is there, and did not run just now."""
+        if test in self._ran:
+            return False
         function = test.partition("[")[0]
         if any(one.partition("[")[0] == function for one in self._collected):
-            return test in self._collected and test not in self._ran
+            return test in self._collected
         file, _, name = function.partition("::")
         return (FOLDER / file).is_file() and f"def {name}(" in (FOLDER / file).read_text(encoding="utf-8")
 

@@ -18,7 +18,7 @@ from tests.whole import Tables
 
 UNBOUND = "-c statement_timeout=0 -c default_transaction_read_only=off"
 END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND application_name LIKE %s"
-WITHIN = 90.0
+WITHIN = 120.0
 """Seconds of patience with a recovery. No claim about speed: that is what the report tells."""
 
 FAST = {

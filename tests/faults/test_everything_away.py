@@ -12,7 +12,7 @@ from tests.servers import Request
 FIRST, LATER = 24, 96
 PROBES = 14
 """Requests that are refused, or hindered batches, until the pauses have grown to their full length."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 BASE = float(FAST["VECTORD_QUEUE__RETRY_BASE_SECONDS"])
 
 

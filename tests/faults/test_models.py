@@ -23,6 +23,7 @@ def backfill(scene: Scene) -> Scene:
     return scene
 
 
+@pytest.mark.slow
 def test_changed_in_a_backfill(backfill: Scene) -> None:
     first = backfill.start()
     with backfill.fault(14, "the model changed in the middle of a backfill", model=OTHER) as fault:

@@ -8,7 +8,6 @@ from contextlib import ExitStack, closing
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psycopg2
@@ -17,6 +16,7 @@ import pytest
 from daemon import wiring
 from tests.clusters import (
     MARK,
+    Nodes,
     backfill,
     end_of,
     holding,
@@ -28,12 +28,9 @@ from tests.clusters import (
 from tests.pictures import Web, picture
 from tests.whole import Tables, call, daemon_process, settings, stop
 
-# Not imported here: Ray reads its variables once, when it is, and `nodes` sets them.
 pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="requirements-ray.txt is not installed"),
     pytest.mark.timeout(900),
-    # Ray leaves files and processes to the collector.
-    pytest.mark.filterwarnings("ignore"),
 ]
 
 IMAGES, GONE = 320, 7
@@ -48,7 +45,6 @@ PATIENT = {
 UNANNOUNCED = {"VECTORD_QUEUE__LEASE_SECONDS": "4", "VECTORD_QUEUE__TRIGGER": "false"}
 RAY = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """Clusters and drivers of a test know each other by a token, and leave none in anybody's home."""
-NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
 CLUSTER = "cluster"
 SAME = 1e-4
 """By which two engines' batches may differ in one component."""
@@ -63,30 +59,16 @@ CREATE TRIGGER written AFTER INSERT OR UPDATE ON tb_hsx_img_value FOR EACH ROW E
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
-    """A cluster of one node to begin with, on loopback.
-
-    Not at 127.0.0.1: Ray takes that for the machine's outer address.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (RAY | {MARK: CLUSTER}).items():
-            patch.setenv(name, value)
-        from ray.cluster_utils import Cluster  # noqa: PLC0415 - see above
-
-        head = NODE | {"node_ip_address": "127.0.0.2", "include_dashboard": False}
-        made = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            yield made
-        finally:
-            made.shutdown()
+def nodes() -> Iterator[Nodes]:
+    """A cluster on loopback, of one node to begin with."""
+    with closing(Nodes(os.environ | RAY | {MARK: CLUSTER})) as nodes:
+        yield nodes
 
 
 @pytest.fixture
-def cluster(nodes: Any) -> Any:
+def cluster(nodes: Nodes) -> Nodes:
     """Two nodes, each a raylet with a CPU and an object store of its own."""
-    if not nodes.worker_nodes:
-        nodes.add_node(**NODE, node_ip_address="127.0.0.3")
-    nodes.wait_for_nodes()
+    nodes.two()
     return nodes
 
 
@@ -144,7 +126,7 @@ def test_every_image_ends_with_a_vector_or_a_reason(
     assert not wait_until_gone(lambda: processes("whole"))
 
 
-def test_a_dry_run_tells_the_plan_and_writes_nothing(given: dict[str, str], tables: Tables, cluster: Any) -> None:
+def test_a_dry_run_tells_the_plan_and_writes_nothing(given: dict[str, str], tables: Tables, cluster: Nodes) -> None:
     done = call(given, "backfill", "--ray", cluster.address, "--shard-images", "100", "--dry-run")
 
     assert done.returncode == 0, done.stderr + done.stdout
@@ -159,14 +141,14 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(given: dict[str, str], tabl
 
 
 def test_workers_and_a_node_that_die_cost_nothing(
-    given: dict[str, str], tables: Tables, web: Web, cluster: Any, judge: Callable[[], None]
+    given: dict[str, str], tables: Tables, web: Web, cluster: Nodes, judge: Callable[[], None]
 ) -> None:
     with backfill(given, cluster.address) as process:
         with holding(web, 2 * UNIT + 1, IMAGES):
             wait_for_vectors(tables, UNIT - 1)
             for stage in ("_Load", "_Embed", "Desk"):
                 os.kill(next(iter(workers(CLUSTER, stage))), signal.SIGKILL)
-            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+            cluster.kill_one()
         status, out = end_of(process)
 
     assert status == 0, out
@@ -175,14 +157,19 @@ def test_workers_and_a_node_that_die_cost_nothing(
 
 @pytest.mark.parametrize(
     ("number", "where"),
-    # One that began a cluster of its own has to end that, too.
-    [(signal.SIGTERM, "local"), (signal.SIGTERM, CLUSTER), (signal.SIGINT, CLUSTER), (signal.SIGKILL, CLUSTER)],
+    [
+        (signal.SIGTERM, CLUSTER),
+        # One that began a cluster of its own has to end that, too.
+        pytest.param(signal.SIGTERM, "local", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, CLUSTER, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, CLUSTER, marks=pytest.mark.slow),
+    ],
 )
 def test_stopped_and_resumed(
     given: dict[str, str],
     tables: Tables,
     web: Web,
-    cluster: Any,
+    cluster: Nodes,
     judge: Callable[[], None],
     number: signal.Signals,
     where: str,
@@ -217,7 +204,7 @@ def owners(tables: Tables, images: Iterable[int]) -> list[str]:
 
 
 def test_beside_a_daemon_whoever_comes_second_stores_nothing(
-    given: dict[str, str], tables: Tables, web: Web, cluster: Any, judge: Callable[[], None]
+    given: dict[str, str], tables: Tables, web: Web, cluster: Nodes, judge: Callable[[], None]
 ) -> None:
     """A loader takes two units at a time: when the first is stored, the next two wait for their images."""
     expired, frozen, late = [193, 194], [257, 258], [*range(1001, 1017)]

@@ -25,7 +25,7 @@ from tests.watching import wait_for_change
 MakeDatabase = Callable[..., Database]
 MODEL = "vectord:mobilenetv2_1.0_224:1a2b3c4d"
 VECTOR = np.array([1.0, 0.0, 0.0, 0.0], dtype=np.float32)
-PATIENCE = 60.0
+PATIENCE = 120.0
 UNFINISHED = """
 SELECT count(*) FROM ecai.tb_image s
 LEFT JOIN tb_hsx_img_value t ON t.image_id = s.id LEFT JOIN vectord.job j ON j.image_id = s.id

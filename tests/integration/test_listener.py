@@ -12,7 +12,7 @@ from tests.postgres import Database
 from tests.proxy import Pooler, Proxy
 
 QUICK = Timing(heartbeat=0.2, answer=0.5, poll_only=0.2)
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass

@@ -67,7 +67,7 @@ class Journal:
         with self._changed:
             return [entry for entry in self._entries[since:] if fields.items() <= entry.items()]
 
-    def wait(self, condition: Callable[[Entry], object], what: str, *, since: int = 0, seconds: float = 60.0) -> Entry:
+    def wait(self, condition: Callable[[Entry], object], what: str, *, since: int = 0, seconds: float = 120.0) -> Entry:
         """Until there is such an entry."""
         deadline = time.monotonic() + seconds
         with self._changed:
@@ -80,7 +80,7 @@ class Journal:
                     told = "\n".join(str(entry.get("MESSAGE")) for entry in self._entries[-30:])
                     raise AssertionError(f"not in the journal within {seconds:g} s: {what}; its end:\n{told}")
 
-    def wait_for_event(self, event: str, *, since: int = 0, seconds: float = 60.0) -> dict[str, Any]:
+    def wait_for_event(self, event: str, *, since: int = 0, seconds: float = 120.0) -> dict[str, Any]:
         """Until the daemon logs this event; gives its line."""
         entry = self.wait(lambda entry: _event(entry).get("event") == event, event, since=since, seconds=seconds)
         return _event(entry)
