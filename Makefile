@@ -24,7 +24,7 @@ faults: .venv/dev ## Break the daemon in every way, and write docs/reliability.m
 soak: .venv/dev ## Load and faults for five minutes: does what the daemon holds stay flat? (ARGS="--minutes 480")
 	$(BIN)/python -m tests.faults.soak $(ARGS)
 
-bench: .venv-bench/built ## Measure it beside what else one would use, and write benchmarks/RESULTS.md (140 min; ARGS="--quick" 12, ARGS="pipeline" 25)
+bench: .venv-bench/built ## Measure it beside what else one would use, and write benchmarks/RESULTS.md (150 min; ARGS="--quick" 12, ARGS="pipeline" 25)
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 check: .venv/dev ## Lint, types and layers

@@ -69,7 +69,7 @@ BENCHMARKS = (
         name="latency", title="Pick-up latency: from COMMIT to the claim", plain=True, minutes=1,
         quick=["--images", "50", "--backfill", "20000"],
     ),
-    Benchmark(name="backfill", title="A backfill by Ray Data", quick=["--quick"], minutes=10),
+    Benchmark(name="backfill", title="A backfill by Ray Data", quick=["--quick"], minutes=18),
     Benchmark(
         name="api", title="Uploads over HTTP", minutes=4,
         full=["--weights", WEIGHTS], quick=["--weights", WEIGHTS, "--seconds", "4", "--rounds", "1"],
