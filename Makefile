@@ -14,9 +14,8 @@ help: ## Say what can be made
 demo: .venv/run ## Run the main job on the embedded PostgreSQL (ARGS="--images DIR --weights FILE --json")
 	@$(BIN)/python -m daemon demo $(ARGS)
 
-# By three workers, since the tests wait a lot; by file, since what the tests of a file share is made once.
-test: .venv/dev ## Run the tests (ARGS="tests/unit -k batch"; in one process, ARGS="-n 0 --pdb tests/unit")
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: .venv/dev ## Run the tests (ARGS="tests/unit -k batch"; by three workers, ARGS="-n 3 --dist loadfile --no-loadscope-reorder")
+	$(BIN)/python -m pytest $(ARGS)
 
 faults: .venv/dev ## Break the daemon in every way, and write docs/reliability.md (50 min; ARGS="-k killed")
 	$(BIN)/python -m pytest tests/faults tests/integration/test_backfill.py -m "" -p tests.faults.report --report=docs/reliability.md $(ARGS)
