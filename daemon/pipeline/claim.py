@@ -11,6 +11,8 @@ from daemon.policy import Pause
 from daemon.records import Claim
 
 STAGE = "claim"
+SOON = 0.25
+"""Seconds after which a claim is worth its transaction although there is little room."""
 
 
 class Queue(Protocol):
@@ -31,7 +33,8 @@ class ClaimStage:
     """Claims when woken, when a job comes due, and every `poll_seconds` in case nobody called.
 
     A claim that came back full means that there is more, so it goes on while there is room. Nothing is claimed
-    for the sake of a job or two: it waits until a quarter of the room is free, unless the queue had run dry.
+    for the sake of a job or two: it waits until a quarter of the room is free, unless the queue had run dry, or the
+    last claim was `SOON` ago: what has been written since goes before a backfill, whose rooms may come free slowly.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class ClaimStage:
         self._changed = Condition()
         self._look = True
         self._look_at = 0.0
+        self._claimed_at = 0.0
         self._suspended = False
         self._stopping = False
 
@@ -99,21 +103,28 @@ class ClaimStage:
         """Waits until there is a reason to look and room for what is found. False when stopped."""
         with self._changed:
             while not self._stopping:
-                until = self._look_at - self._clock.monotonic()
-                if (self._look or until <= 0) and self._room() >= self._least_room():
+                wait = self._seconds_left(self._clock.monotonic())
+                if wait <= 0:
                     self._look = False
                     return True
-                self._changed.wait(self._poll_seconds if self._look or until <= 0 else until)
+                self._changed.wait(wait)
             return False
+
+    def _seconds_left(self, now: float) -> float:
+        """Until the next claim, if nothing changes meanwhile: 0 for now."""
+        if not self._look and now < self._look_at:
+            return self._look_at - now
+        room = self._room()
+        if room >= self._inflight.limit / 4:
+            return 0.0
+        return max(0.0, self._claimed_at + SOON - now) if room else self._poll_seconds
 
     def _room(self) -> int:
         return 0 if self._suspended else min(self._inflight.room, self._loaders.free())
 
-    def _least_room(self) -> int:
-        return max(1, self._inflight.limit // 4)
-
     def _claim(self) -> None:
         room, began = self._room(), self._clock.monotonic()
+        self._claimed_at = began
         claims = self._queue.claim(room)
         self._inflight.add(claims)
         for claim in claims:

@@ -93,7 +93,7 @@ class EmbedStage:
         portion = self._batch = self._batcher.take()
         self._embed(portion)
         self._batch = ()
-        if not self._batcher.left or any(item.claim.urgent for item in portion):
+        if not self._batcher.left or _is_awaited(portion):
             self._pass_on()
 
     def abandoned(self) -> list[Claim]:
@@ -106,7 +106,8 @@ class EmbedStage:
     def _fill(self) -> None:
         left = self._seconds_left()
         for item in self._loaded.take(ALL, left):
-            self._batcher.add(item, self._clock.monotonic(), urgent=item.claim.urgent)
+            claim = item.claim
+            self._batcher.add(item, self._clock.monotonic(), urgent=claim.urgent, backfill=claim.backfill)
 
     def _is_due(self) -> bool:
         left = self._seconds_left()
@@ -157,6 +158,11 @@ class EmbedStage:
         pause = self._pause.next()
         self._emit(Hindered(stage=STAGE, error=error, pause=pause))
         self._hurry.wait(pause)
+
+
+def _is_awaited(portion: Sequence[Loaded]) -> bool:
+    """Whether it holds what others should not be waited for with: urgent images, or new ones among a backfill's."""
+    return any(item.claim.urgent for item in portion) or len({item.claim.backfill for item in portion}) > 1
 
 
 def _result(item: Loaded, vector: Vectors) -> Result:

@@ -75,6 +75,34 @@ def test_urgent_images_go_first_and_keep_their_order() -> None:
     assert mixed.take() == list(range(32))
 
 
+def test_a_new_image_goes_before_those_of_a_backfill_in_the_next_portion() -> None:
+    mixed = batcher(wait=50.0, portion=8)
+    for number in range(32):
+        mixed.add(number, now=0.0, backfill=True)
+    assert mixed.take() == list(range(8))
+    mixed.add(100, now=1.0)
+    assert mixed.take() == [100, *range(8, 15)]
+
+
+@given(st.lists(st.sampled_from(["urgent", "fresh", "backfill"]), max_size=80), st.integers(0, 40))
+def test_whatever_was_added_is_taken_once(kinds: list[str], portion: int) -> None:
+    mixed = batcher(portion=portion)
+    for number, kind in enumerate(kinds):
+        mixed.add(number, now=float(number), urgent=kind == "urgent", backfill=kind == "backfill")
+    taken: list[int] = []
+    while mixed.seconds_left(1e9, LIMIT) == 0.0:
+        taken += mixed.take()
+    assert sorted(taken) == list(range(len(kinds)))
+    assert len(mixed) == 0
+
+
+def test_the_oldest_of_all_says_how_long_is_waited() -> None:
+    mixed = batcher(wait=5.0)
+    mixed.add(1, now=100.0, backfill=True)
+    mixed.add(2, now=103.0)
+    assert mixed.seconds_left(104.0, FEW) == 1.0
+
+
 def test_an_ordinary_image_goes_with_every_so_many_urgent_ones() -> None:
     mixed = batcher(portion=8)
     for number in range(3):

@@ -176,6 +176,19 @@ def test_it_looks_again_when_the_next_job_comes_due_without_being_woken() -> Non
         heard.wait(lambda events: len(events) >= 3)
 
 
+def test_little_room_is_used_when_the_last_claim_was_a_while_ago() -> None:
+    """A quarter is four here, and three images never end: what comes next must not wait for a fourth to do so."""
+    queue, inflight, submitted = FakeQueue([make_claim(n) for n in range(16)]), Inflight(16), Submitted()
+    stage = claim_stage(queue, inflight, submitted, Heard())
+    with running(stage.run, stage.stop):
+        submitted.wait(16)
+        queue.due.append(make_claim(100))
+        inflight.remove(submitted.claims[:1])
+        stage.room_changed()
+        submitted.wait(17)
+    assert submitted.claims[-1].image_id == 100
+
+
 def test_room_for_others_is_no_reason_to_ask_a_queue_that_ran_dry() -> None:
     queue, inflight, submitted, heard = FakeQueue([make_claim(1)]), Inflight(4), Submitted(), Heard()
     stage = claim_stage(queue, inflight, submitted, heard)
@@ -261,6 +274,26 @@ def test_a_batch_is_embedded_by_portions_and_passed_on_as_a_whole() -> None:
     assert engine.sizes == [2, 2]
     assert [event.items for event in heard.events if isinstance(event, Worked)] == [4]
     assert len(results) == 4
+
+
+def test_a_new_picture_among_those_of_a_backfill_is_passed_on_with_its_portion() -> None:
+    loaded: Channel[Loaded] = Channel()
+    results: Channel[Result] = Channel()
+    batcher: Batcher[Loaded] = Batcher(limit=6, wait_seconds=0.0, portion=2)
+    passed_on: list[int] = []
+
+    class Watched(FakeEngine):
+        def embed(self, pixels: Pixels) -> Vectors:
+            passed_on.append(len(results))
+            return super().embed(pixels)
+
+    for number in range(5):
+        loaded.put(replace(make_loaded(number), claim=make_claim(number, backfill=True)))
+    loaded.put(make_loaded(9))
+    loaded.close()
+    EmbedStage(Watched(), batcher, loaded, results, Slots(), clock=SystemClock(), emit=Heard()).run()
+    assert passed_on == [0, 2, 2]
+    assert [result.claim.image_id for result in results.take(100, 0)] == [9, 0, 1, 2, 3, 4]
 
 
 def test_urgent_pictures_go_between_the_portions_and_hold_up_no_result() -> None:
