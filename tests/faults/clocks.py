@@ -30,7 +30,7 @@ class WallClock:
     def step(self, seconds: int) -> None:
         """So far from the real time, from now on; returns when everybody has noticed."""
         self._write(seconds)
-        time.sleep(CACHED + 0.1)
+        time.sleep(CACHED + 0.1)  # The library tells nobody when it has looked.
 
     def _write(self, seconds: int) -> None:
         made = self._file.with_suffix(".new")
