@@ -30,6 +30,8 @@ from daemon.loader.options import FetchOptions
 from daemon.loader.web import WebFetcher
 from daemon.records import Pixels, Vectors
 
+VECTORDS = "vectord's"
+"""Among the kernels of a stage: what the daemon's own code does of it."""
 SIDE = 224
 MOST_BYTES = 8 << 20
 MOST_PIXELS = 50_000_000
@@ -77,7 +79,7 @@ def decoders() -> dict[str, Callable[[Sequence[bytes]], list[Pixels]]]:
     if find_spec("simplejpeg"):
         library: Any = import_module("simplejpeg")
         made["simplejpeg"] = lambda pictures: [_simple(library, data) for data in pictures]
-    made["vectord's"] = lambda pictures: [_ours(data) for data in pictures]
+    made[VECTORDS] = lambda pictures: [_ours(data) for data in pictures]
     return made
 
 
