@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 QUERIES = Path(__file__).with_name("queries.sql")
+PARTS = QUERIES.with_name("parts.sql")
 MIGRATIONS = Path(__file__).with_name("migrations")
 TRIGGER_EVENTS = ("insert", "update", "delete", "truncate")
 OWN_TABLES = ("job", "worker", "sweep", "setting", "reprocess", "run", "run_image", "bell", "shard", "backfill")
@@ -78,10 +79,13 @@ def quote(*parts: str) -> str:
 
 
 def load_queries(names: Names, path: Path = QUERIES, **others: str) -> Mapping[str, str]:
-    """The statements of a file by name, each introduced by a line `-- name: …`, with names and `others` filled in.
+    """The statements of a file by name, each introduced by a line `-- name: …`.
 
-    A literal brace in the file is written twice.
+    Names, the parts of `parts.sql` and `others` are filled in. A literal brace in the file is written twice.
     """
+    return _filled_in(path, {**names.quoted, **_filled_in(PARTS, names.quoted), **others})
+
+
+def _filled_in(path: Path, values: Mapping[str, str]) -> Mapping[str, str]:
     _, *pieces = _NAME.split(path.read_text(encoding="utf-8"))
-    values = {**names.quoted, **others}
     return {name: text.strip().format_map(values) for name, text in zip(pieces[::2], pieces[1::2], strict=True)}

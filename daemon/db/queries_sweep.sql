@@ -42,9 +42,7 @@ WITH looked AS MATERIALIZED (
     SELECT looked.id FROM looked
     LEFT JOIN LATERAL (
         SELECT true AS done FROM {target} t
-        WHERE t.{target_id} = looked.id AND t.{target_vector} IS NOT NULL
-          AND (t.{target_version} = %(signature)s
-               OR (NOT %(replace_foreign)s AND starts_with(t.{target_version}, %(ours)s) IS NOT TRUE))
+        WHERE t.{target_id} = looked.id AND {vector_counts}
         LIMIT 1
     ) vector ON true
     LEFT JOIN LATERAL (
