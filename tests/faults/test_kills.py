@@ -66,8 +66,8 @@ def test_in_embed(scene: Scene, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (barrier.CLAIM, "in the claim's transaction"),
-        (barrier.SWEEP, "in the sweep's transaction"),
+        pytest.param(barrier.CLAIM, "in the claim's transaction", marks=pytest.mark.slow),
+        pytest.param(barrier.SWEEP, "in the sweep's transaction", marks=pytest.mark.slow),
         (barrier.STORE, "in the store's transaction"),
         pytest.param(barrier.COMMIT, "in the store's COMMIT, which goes through", marks=pytest.mark.slow),
     ],

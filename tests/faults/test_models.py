@@ -65,6 +65,7 @@ def renewed(scene: Scene) -> int:
     return scene.number("FROM tb_hsx_img_value WHERE model_version LIKE '%:g1'")
 
 
+@pytest.mark.slow
 def test_two_daemons_that_disagree(backfill: Scene, tmp_path: Path) -> None:
     """The newer configuration wins; the older one stands back, says so, and never undoes the other's work."""
     older = backfill.start()

@@ -75,6 +75,7 @@ def test_each_poison_dies_alone_and_of_its_own_reason(scene: Scene, tmp_path: Pa
     assert daemon.stop() == 0
 
 
+@pytest.mark.slow
 def test_an_engine_short_of_memory_takes_smaller_batches(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "engine").write_text("memory 5")
     daemon = scene.start(FLAWED, FAULTS_ENGINE=str(tmp_path / "engine"), VECTORD_ENGINE__BACKEND="tensorflow")

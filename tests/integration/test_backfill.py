@@ -155,14 +155,15 @@ def test_workers_and_a_node_that_die_cost_nothing(
     judge()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "where"),
     [
         (signal.SIGTERM, CLUSTER),
         # One that began a cluster of its own has to end that, too.
-        pytest.param(signal.SIGTERM, "local", marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, CLUSTER, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, CLUSTER, marks=pytest.mark.slow),
+        (signal.SIGTERM, "local"),
+        (signal.SIGINT, CLUSTER),
+        (signal.SIGKILL, CLUSTER),
     ],
 )
 def test_stopped_and_resumed(
@@ -203,6 +204,7 @@ def owners(tables: Tables, images: Iterable[int]) -> list[str]:
     return [who for (who,) in tables.execute(sql, (list(images),))]
 
 
+@pytest.mark.slow
 def test_beside_a_daemon_whoever_comes_second_stores_nothing(
     given: dict[str, str], tables: Tables, web: Web, cluster: Nodes, judge: Callable[[], None]
 ) -> None:

@@ -1,5 +1,6 @@
 """Every alpha, several sizes, both scalings, the precisions, and files that Keras itself saved."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +12,7 @@ from daemon.engine.architecture import KNOWN_ALPHAS, layers
 from daemon.engine.protocol import Precision, Scaling
 from daemon.engine.quiet import import_keras, import_openvino
 from daemon.errors import EngineError
-from daemon.records import Pixels
+from daemon.records import Pixels, Vectors
 from daemon.signature import dimension
 
 pytestmark = pytest.mark.filterwarnings(
@@ -38,6 +39,12 @@ def pictures(count: int, size: int = SIZE) -> Pixels:
     return coarse.repeat(size // 4, axis=1).repeat(size // 4, axis=2)
 
 
+@cache
+def by_tensorflow(state_dir: Path, alpha: float = 0.35, scaling: Scaling = "tf") -> Vectors:
+    """Vectors of `pictures(4)`. Kept, since TensorFlow takes some seconds to make a model."""
+    return open_on_cpu(untrained(alpha, scaling=scaling), state_dir, backend="tensorflow").embed(pictures(4))
+
+
 @pytest.mark.parametrize("alpha", KNOWN_ALPHAS)
 def test_every_alpha_has_the_layers_and_the_dimension_that_keras_gives_it(alpha: float) -> None:
     from daemon.engine import network  # noqa: PLC0415  # Not before a test asks for it: it imports TensorFlow.
@@ -58,25 +65,21 @@ def test_both_engines_agree_on_other_models(alpha: float, size: int, scaling: Sc
 
 
 def test_the_scaling_changes_the_vectors(compiled: Path) -> None:
-    tf, unit = (
-        open_on_cpu(untrained(0.35, scaling=scaling), compiled, backend="tensorflow").embed(pictures(3))
-        for scaling in get_args(Scaling)
-    )
+    tf, unit = (by_tensorflow(compiled, scaling=scaling) for scaling in get_args(Scaling))
     assert (tf * unit).sum(axis=1).max() < 0.999
 
 
 def test_drawn_weights_tell_pictures_apart(compiled: Path) -> None:
-    vectors = open_on_cpu(untrained(1.0), compiled, backend="tensorflow").embed(pictures(8))
+    vectors = by_tensorflow(compiled, alpha=1.0)
     similar = vectors @ vectors.T
-    assert similar[~np.eye(8, dtype=bool)].max() < 0.999
+    assert similar[~np.eye(len(vectors), dtype=bool)].max() < 0.999
 
 
 @pytest.mark.parametrize("precision", get_args(Precision))
 def test_tensorflow_computes_in_every_precision(precision: Precision, compiled: Path) -> None:
-    spec, pixels = untrained(0.35), pictures(4)
-    exact = open_on_cpu(spec, compiled, backend="tensorflow").embed(pixels)
-    engine = open_on_cpu(spec, compiled, backend="tensorflow", precision=precision)
-    vectors = engine.embed(pixels)
+    exact = by_tensorflow(compiled)
+    engine = open_on_cpu(untrained(0.35), compiled, backend="tensorflow", precision=precision)
+    vectors = engine.embed(pictures(4))
     assert vectors.dtype == np.float32
     assert (vectors * exact).sum(axis=1).min() > 0.98
     assert (vectors.tolist() == exact.tolist()) == (precision == "float32")
@@ -127,8 +130,8 @@ def test_files_that_keras_saved_are_taken(name: str, top: str, tmp_path: Path) -
         backend="tensorflow",
     )
     prepared = pictures(3).astype(np.float32) / 127.5 - 1
-    features = keras.Model(backbone.inputs, backbone.get_layer("out_relu").output).predict(prepared, verbose=0)
-    pooled = features.mean(axis=(1, 2))
+    features = keras.Model(backbone.inputs, backbone.get_layer("out_relu").output)(prepared, training=False)
+    pooled = np.asarray(features).mean(axis=(1, 2))
     expected = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
     assert np.abs(engine.embed(pictures(3)) - expected).max() < 1e-5
 
