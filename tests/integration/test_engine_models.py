@@ -130,7 +130,7 @@ def test_files_that_keras_saved_are_taken(name: str, top: str, tmp_path: Path) -
         backend="tensorflow",
     )
     prepared = pictures(3).astype(np.float32) / 127.5 - 1
-    features = keras.Model(backbone.inputs, backbone.get_layer("out_relu").output)(prepared, training=False)
+    features = keras.Model(backbone.inputs, backbone.get_layer("out_relu").output)([prepared], training=False)
     pooled = np.asarray(features).mean(axis=(1, 2))
     expected = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
     assert np.abs(engine.embed(pictures(3)) - expected).max() < 1e-5
