@@ -39,7 +39,8 @@ class HttpServer:
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS + 1)
-        self._socket.close()
+        if not self._thread.is_alive():  # Where the machine is slower than that, uvicorn closes it a little later.
+            self._socket.close()
 
 
 def listen(host: str, port: int) -> socket.socket:

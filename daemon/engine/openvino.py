@@ -37,20 +37,21 @@ class OpenVinoEngine:
         self._core: Any = self._openvino.Core()
         self._refuse_lacking_precision()
         threads = len(os.sched_getaffinity(0))
+        self._portion = REQUESTS_PER_CORE * threads
         path = converted(spec, options.state_dir)
         try:
             model = self._core.read_model(path)
             model.reshape([1, spec.input_size, spec.input_size, 3])
             self._one: Any = self._compile(model, threads, streams=1).create_infer_request()
             many = self._compile(model, threads, streams=threads)
-            self._many: Any = self._openvino.AsyncInferQueue(many, REQUESTS_PER_CORE * threads)
+            self._many: Any = self._openvino.AsyncInferQueue(many, self._portion)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot use the model {path}: {error}") from error
         self._many.set_callback(_keep)
 
     def warm_up(self) -> None:
         side = self._spec.input_size
-        for rows in (1, 2 * len(self._many)):
+        for rows in (1, 2 * self._portion):
             self.embed(np.zeros((rows, side, side, 3), np.uint8))
 
     def embed(self, pixels: Pixels) -> Vectors:
@@ -75,7 +76,7 @@ class OpenVinoEngine:
             dimension=dimension(self._spec.alpha),
             batch_sizes=(),
             batch_limit=self._options.batch_max,
-            portion=len(self._many),
+            portion=self._portion,
             fallback=self._fallback,
         )
 

@@ -93,4 +93,4 @@ class Engine(Protocol):
     def describe(self) -> EngineInfo: ...
 
     def close(self) -> None:
-        """Lets go of the model. Harmless when done twice."""
+        """Lets go of the model. Harmless when done twice, and `describe` still answers: somebody may just be asking."""

@@ -117,6 +117,9 @@ def engine(request: pytest.FixtureRequest, spec: ModelSpec, options: EngineOptio
     made.warm_up()
     yield made
     made.close()
+    # Whoever just looks at the daemon (its console, its metrics) may ask a moment later.
+    if request.param in OURS:
+        assert made.describe().dimension == 1280
 
 
 @pytest.fixture(scope="module")

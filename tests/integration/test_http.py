@@ -3,11 +3,14 @@
 import json
 import re
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 
 import pytest
 import requests
@@ -25,6 +28,8 @@ from daemon.events import Answered
 from daemon.health import Health, State
 from daemon.telemetry.history import History
 from daemon.telemetry.overview import Overview
+
+TIMEOUT = 60.0
 
 
 class Subject:
@@ -133,6 +138,29 @@ def test_a_port_for_probes_serves_nothing_else(subject: Subject) -> None:
         assert [call(server, path, None) for path in paths] == [200, 200, 200, 404, 404]
     finally:
         server.stop()
+
+
+def test_a_stop_that_takes_too_long_leaves_the_server_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest makes a failure of what the server's thread then raises."""
+    app, asked, go_on = FastAPI(), Event(), Event()
+
+    @app.get("/")
+    async def stall() -> None:
+        asked.set()
+        go_on.wait(TIMEOUT)
+
+    server = HttpServer(app, host="127.0.0.1", port=0)
+    server.start()
+    (thread,) = (one for one in threading.enumerate() if one.name == "vectord-http")
+    with ThreadPoolExecutor(1) as caller:
+        caller.submit(requests.get, server.address, timeout=TIMEOUT)
+        assert asked.wait(TIMEOUT)
+        monkeypatch.setattr("daemon.api.server.STOP_SECONDS", -1.0)
+        server.stop()
+        assert thread.is_alive()
+        go_on.set()
+        thread.join(TIMEOUT)
+    assert not thread.is_alive()
 
 
 def test_a_door_that_would_stand_open_is_refused() -> None:
