@@ -1,5 +1,7 @@
 """One image's bytes, from wherever its location says."""
 
+from ssl import SSLContext
+
 from daemon.loader.files import read_file
 from daemon.loader.location import Kind, parse
 from daemon.loader.options import FetchOptions
@@ -8,11 +10,11 @@ from daemon.loader.web import WebFetcher
 
 
 class Fetcher:
-    """Fetches for one thread."""
+    """Fetches for one thread. `trust`: whom its TLS connections trust."""
 
-    def __init__(self, options: FetchOptions) -> None:
+    def __init__(self, options: FetchOptions, trust: SSLContext) -> None:
         self._options = options
-        self._web = WebFetcher(options)
+        self._web = WebFetcher(options, trust=trust)
 
     def fetch(self, location: str) -> bytes:
         """The bytes at this location. Raises `LoadError` with the reason."""

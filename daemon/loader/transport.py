@@ -223,10 +223,11 @@ class GuardedAdapter(HTTPAdapter):
 
 
 def make_trust(ca_file: str) -> ssl.SSLContext:
-    """Whom TLS connections trust: this file's certificates, or certifi's. Raises `OSError`."""
-    if not ca_file:
-        ca_file = DEFAULT_CA_BUNDLE_PATH
-    context = ssl.create_default_context(cafile=ca_file)
+    """Whom TLS connections trust: this file's certificates, or certifi's. Raises `OSError` that names the key."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
+    except OSError as error:
+        raise OSError(f"fetch.ca_file: {ca_file} holds no certificates that can be read: {error}") from error
     context.sslsocket_class = GuardedTLSSocket
     context.set_alpn_protocols(["http/1.1"])
     return context

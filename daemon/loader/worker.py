@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from ssl import SSLContext
 
 from daemon.errors import Reason
 from daemon.loader import limits
@@ -27,6 +28,7 @@ from daemon.loader.fetch import Fetcher
 from daemon.loader.options import LoaderOptions, from_plain
 from daemon.loader.problem import LoadError
 from daemon.loader.shared import Arena
+from daemon.loader.transport import make_trust
 from daemon.loader.turns import Turns
 from daemon.loader.wire import Channel, Order, Report, Step, read_order, report_message
 
@@ -50,15 +52,16 @@ class Worker:
 
     def start(self) -> None:
         threading.stack_size(_STACK_BYTES)
+        trust = make_trust(self._options.fetch.ca_file)
         # The parent hands out no more than `threads` that are not urgent, so those that are find a thread at once.
         for number in range(self._options.threads + self._options.urgent_threads):
-            threading.Thread(target=self._serve, name=f"load-{number}", daemon=True).start()
+            threading.Thread(target=self._serve, args=(trust,), name=f"load-{number}", daemon=True).start()
 
     def put(self, job: Job) -> None:
         self._jobs.put(job)
 
-    def _serve(self) -> None:
-        fetcher = Fetcher(self._options.fetch)
+    def _serve(self, trust: SSLContext) -> None:
+        fetcher = Fetcher(self._options.fetch, trust)
         while True:
             self._do(fetcher, *self._jobs.get())
 

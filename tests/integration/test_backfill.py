@@ -140,6 +140,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(given: dict[str, str], tabl
     assert tables.execute("SELECT count(*) FROM vectord.shard") == [(0,)]
 
 
+@pytest.mark.slow
 def test_workers_and_a_node_that_die_cost_nothing(
     given: dict[str, str], tables: Tables, web: Web, cluster: Nodes, judge: Callable[[], None]
 ) -> None:

@@ -434,6 +434,13 @@ def test_loaders_that_will_not_start_are_retried_more_and_more_slowly(
         assert rig.pool.status().start_failures == 0
 
 
+def test_certificates_that_cannot_be_read_keep_loaders_from_starting(folder: Path) -> None:
+    fetch = replace(options(folder).fetch, ca_file=str(folder / "nowhere.pem"))
+    with Rig(replace(options(folder), fetch=fetch)) as rig:
+        rig.until(lambda: rig.seen(LoaderStartFailed), 20, "a failed start")
+        assert f"fetch.ca_file: {fetch.ca_file}" in rig.seen(LoaderStartFailed)[0].last_words
+
+
 def test_an_interpreter_that_is_missing_is_the_same(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     before = open_files()
