@@ -77,7 +77,12 @@ class Tables:
     def wait(self, condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
         """Until the condition, which vectors and jobs alone may decide, holds."""
         done = wait_for_change(self._dsn, condition, seconds)
-        assert done, f"{what}; vectors {sorted(self.vectors())}, jobs {self.jobs()}"
+        assert done, f"{what}; vectors {_some(sorted(self.vectors()))}, jobs {_some(list(self.jobs().items()))}"
+
+
+def _some(rows: list[Any]) -> str:
+    """The first of them: a million would hide what else there is to read."""
+    return f"{len(rows)}: {rows[:20]}"
 
 
 def call(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
