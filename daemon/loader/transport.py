@@ -224,10 +224,11 @@ class GuardedAdapter(HTTPAdapter):
 
 def make_trust(ca_file: str) -> ssl.SSLContext:
     """Whom TLS connections trust: this file's certificates, or certifi's. Raises `OSError` that names the key."""
+    path = ca_file or DEFAULT_CA_BUNDLE_PATH
     try:
-        context = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
+        context = ssl.create_default_context(cafile=path)
     except OSError as error:
-        raise OSError(f"fetch.ca_file: {ca_file} holds no certificates that can be read: {error}") from error
+        raise OSError(f"fetch.ca_file: {path} holds no certificates that can be read: {error}") from error
     context.sslsocket_class = GuardedTLSSocket
     context.set_alpn_protocols(["http/1.1"])
     return context
