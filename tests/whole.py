@@ -112,7 +112,7 @@ def wait_for_line(process: "subprocess.Popen[str]", event: str) -> dict[str, obj
         if line.startswith("{") and json.loads(line)["event"] == event:
             found: dict[str, object] = json.loads(line)
             return found
-    raise AssertionError(f"ended with status {process.wait(5)} before it said {event}")
+    raise AssertionError(f"ended with status {process.wait(60)} before it said {event}")
 
 
 def stop(process: "subprocess.Popen[str]", number: signal.Signals) -> int:

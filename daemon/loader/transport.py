@@ -172,7 +172,11 @@ class _TLSConnection(HTTPSConnection):
         return self._gate.connect(self._dns_host, self.port)
 
     def connect(self) -> None:
-        super().connect()
+        try:
+            super().connect()
+        except TimeoutError:
+            self._gate.left()
+            raise LoadError(Reason.CONNECT_TIMEOUT, "in the TLS handshake") from None
         if isinstance(self.sock, GuardedTLSSocket):
             self.sock.gate = self._gate
 

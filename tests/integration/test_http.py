@@ -70,7 +70,7 @@ def server(subject: Subject) -> Iterator[HttpServer]:
 def get(server: HttpServer, path: str) -> tuple[int, str, str]:
     try:
         # The port is bound since the start, so an early connection waits in the backlog.
-        with urllib.request.urlopen(server.address + path, timeout=10) as answer:
+        with urllib.request.urlopen(server.address + path, timeout=60) as answer:
             return answer.status, answer.headers["content-type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -109,7 +109,7 @@ def call(server: HttpServer, path: str, token: str | None) -> int:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(server.address + path, headers=headers), timeout=10
+            urllib.request.Request(server.address + path, headers=headers), timeout=60
         ) as answer:
             status: int = answer.status
             return status
@@ -229,10 +229,10 @@ def test_a_page_whose_name_resolves_here_gets_nothing(subject: Subject) -> None:
             "localhost.evil.example": 421,
             "": 421,
         }.items():
-            answer = requests.get(server.address + "/openapi.json", headers={"Host": name}, timeout=10)
+            answer = requests.get(server.address + "/openapi.json", headers={"Host": name}, timeout=60)
             assert answer.status_code == status, name
             # Probes come by any name: a load balancer knows the machine by its own.
-            assert requests.get(server.address + "/health", headers={"Host": name}, timeout=10).status_code == 200
+            assert requests.get(server.address + "/health", headers={"Host": name}, timeout=60).status_code == 200
     finally:
         server.stop()
 
@@ -246,26 +246,26 @@ def test_a_body_does_not_wait_for_the_clients_word_of_the_headers() -> None:
 
 def test_every_answer_has_its_number_and_its_headers(server: HttpServer, subject: Subject) -> None:
     for path, status in {"/health": 200, "/nothing": 404, "/images/1": 503, "/docs": 200}.items():
-        answer = requests.get(server.address + path, headers={"X-Request-ID": "one two;"}, timeout=10)
+        answer = requests.get(server.address + path, headers={"X-Request-ID": "one two;"}, timeout=60)
         assert answer.status_code == status
         assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"])
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "Content-Security-Policy" in answer.headers
         assert "Access-Control-Allow-Origin" not in answer.headers
     # An answer is recorded once all of it is sent, which may be after the client has read it.
-    routes = [subject.answered.get(timeout=10).route for _ in range(4)]
+    routes = [subject.answered.get(timeout=60).route for _ in range(4)]
     assert routes == ["/health", "unknown", "/images/{image_id}", "/docs"]
-    wrong = requests.delete(server.address + "/health", timeout=10)
+    wrong = requests.delete(server.address + "/health", timeout=60)
     assert (wrong.status_code, wrong.json()["reason"]) == (405, "method_not_allowed")
 
 
 def test_the_docs_load_nothing_from_elsewhere(server: HttpServer) -> None:
-    page = requests.get(server.address + "/docs", timeout=10).text
+    page = requests.get(server.address + "/docs", timeout=60).text
     sources = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
     assert len(sources) == 3
     for source in sources:
         assert source.startswith("/docs/static/")
-        assert requests.get(server.address + source, timeout=10).status_code == 200
+        assert requests.get(server.address + source, timeout=60).status_code == 200
     assert "http" not in page.replace("xmlns", "")
 
 
@@ -279,7 +279,7 @@ def test_what_breaks_inside_is_told_without_its_details(subject: Subject) -> Non
     server = HttpServer(app, host="127.0.0.1", port=0)
     server.start()
     try:
-        answer = requests.get(server.address + "/broken", timeout=10)
+        answer = requests.get(server.address + "/broken", timeout=60)
         assert (answer.status_code, answer.json()["reason"]) == (500, "internal_error")
         assert "secret" not in answer.text
     finally:
@@ -291,7 +291,7 @@ def test_pages_of_listed_origins_may_call(subject: Subject) -> None:
     server.start()
     try:
         for origin, allowed in {"https://a.example": "https://a.example", "https://b.example": None}.items():
-            answer = requests.get(server.address + "/openapi.json", headers={"Origin": origin}, timeout=10)
+            answer = requests.get(server.address + "/openapi.json", headers={"Origin": origin}, timeout=60)
             assert answer.headers.get("Access-Control-Allow-Origin") == allowed
     finally:
         server.stop()

@@ -67,7 +67,7 @@ def test_a_build_that_is_broken_off_leaves_nothing(database: Database) -> None:
         with database.in_thread(building.close) as closing_down:  # type: ignore[attr-defined] # a generator
             wait_until_blocked(database, by=session)
             session.commit()
-            closing_down.result(20)
+            closing_down.result(60)
     assert database.execute(INDEXES) == []
 
 
@@ -99,7 +99,7 @@ def test_a_cancelled_build_is_told_as_such(database: Database) -> None:
             database.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'")
             session.rollback()
             with pytest.raises(DatabaseUnavailableError, match="cancel"):
-                building.result(20)
+                building.result(60)
     assert database.execute(INDEXES) == []
 
 

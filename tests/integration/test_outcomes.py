@@ -260,7 +260,7 @@ def test_a_deletion_that_ends_in_mid_store_is_no_error(database: Database) -> No
         with database.in_thread(lambda: writer.write(stored(claims))) as writing:
             wait_until_blocked(database, by=session)
             session.commit()
-            assert writing.result(30) == Written(stored=1, overtaken=(1,))
+            assert writing.result(60) == Written(stored=1, overtaken=(1,))
     assert database.execute(IMAGES) == [(2,)]
     assert database.execute(JOBS) == []
 

@@ -59,16 +59,16 @@ def test_there_are_no_more_sessions_than_the_size(pool: Pool) -> None:
     def hold() -> None:
         with pool.transaction():
             inside.release()
-            leave.wait(10)
+            leave.wait(60)
 
     threads = [threading.Thread(target=hold) for _ in range(3)]
     for thread in threads:
         thread.start()
-    assert inside.acquire(timeout=10)
-    assert inside.acquire(timeout=10)
+    assert inside.acquire(timeout=60)
+    assert inside.acquire(timeout=60)
     assert not inside.acquire(timeout=0.1)
     leave.set()
-    assert inside.acquire(timeout=10)
+    assert inside.acquire(timeout=60)
     for thread in threads:
         thread.join()
 
@@ -152,7 +152,7 @@ def test_a_connection_that_never_answers_is_cut_and_replaced(empty_database: str
         while pool.break_off(60.0) or not pool.break_off(0.0):
             assert not waiting.done()
         with pytest.raises(DatabaseUnavailableError):
-            waiting.result(10)
+            waiting.result(60)
         proxy.mend()
         assert ask(pool, "SELECT pg_backend_pid()") != first
 

@@ -29,7 +29,7 @@ class Waiters:
         self._turns.pass_on()
 
     def order(self) -> list[str]:
-        found = [self.came.get(timeout=10) for _ in self._threads]
+        found = [self.came.get(timeout=60) for _ in self._threads]
         for thread in self._threads:
             thread.join()
         return found

@@ -42,7 +42,7 @@ from daemon.records import (
     Vectors,
 )
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 def make_claim(number: int = 1, **changes: object) -> Claim:

@@ -16,7 +16,7 @@ from daemon.pipeline.store import StoreStage
 from daemon.policy import RetryPolicy
 from daemon.records import Claim, Dead, ImageId, Outcome, Released, Result
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 class HandClock(SystemClock):

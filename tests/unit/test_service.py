@@ -32,7 +32,7 @@ def test_a_signal_asks_for_an_end(number: signal.Signals) -> None:
     with stop_on_signals(request.ask):
         assert not request.wait(0)
         os.kill(os.getpid(), number)
-        assert request.wait(5)
+        assert request.wait(60)
     assert signal.getsignal(number) is before
 
 
@@ -43,7 +43,7 @@ def test_another_signal_is_nobodys_request() -> None:
         with stop_on_signals(asked.release):
             os.kill(os.getpid(), signal.SIGUSR1)
             os.kill(os.getpid(), signal.SIGTERM)
-            assert asked.acquire(timeout=5)
+            assert asked.acquire(timeout=60)
         # Both signals were read before the thread that reads them ended.
         assert not asked.acquire(blocking=False)
     finally:
@@ -54,7 +54,7 @@ def test_each_signal_makes_its_call() -> None:
     hung_up, ended = Event(), Event()
     with on_signals({signal.SIGHUP: hung_up.set, signal.SIGTERM: ended.set}):
         os.kill(os.getpid(), signal.SIGHUP)
-        assert hung_up.wait(5)
+        assert hung_up.wait(60)
         assert not ended.is_set()
 
 
@@ -65,7 +65,7 @@ def test_under_nohup_a_closed_terminal_changes_nothing() -> None:
         with on_signals({signal.SIGHUP: hung_up.set, signal.SIGTERM: ended.set}):
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
-            assert ended.wait(5)
+            assert ended.wait(60)
         assert not hung_up.is_set()
     finally:
         signal.signal(signal.SIGHUP, usual)
@@ -184,7 +184,7 @@ def test_a_ticker_ticks_until_it_is_left() -> None:
     ticks = Semaphore(0)
     with Ticker("test", 0.001, ticks.release):
         for _ in range(3):
-            assert ticks.acquire(timeout=5)
+            assert ticks.acquire(timeout=60)
 
 
 def test_what_a_reload_can_change_and_what_waits_for_a_restart() -> None:

@@ -9,7 +9,7 @@ from daemon.events import Event as Told
 from daemon.events import Hindered, Worked
 from daemon.wake.sweep import Sweeper
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 AGES = 3600.0
 
 
