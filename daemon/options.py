@@ -10,8 +10,7 @@ from daemon.db.schema import SchemaOptions
 from daemon.db.sweep import SweepOptions
 from daemon.db.wants import WantOptions
 from daemon.engine import EngineOptions, ModelSpec, WeightsFile
-from daemon.loader.options import FetchOptions
-from daemon.loader.pool import LoaderOptions
+from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.policy import RetryPolicy
 from daemon.signature import Model, dimension, sign
 

@@ -95,11 +95,6 @@ class Body:
     gauges: Gauges
 
 
-def pool(settings: Settings, dsn: str) -> Pool:
-    """The pipeline's connections. What a daemon that froze has locked is free when its leases are."""
-    return Pool(dsn, size=settings.database.pool_size, frozen_seconds=settings.queue.lease_seconds)
-
-
 def worker_name() -> str:
     """This daemon's, unlike that of any other, also of one in its place before it."""
     return f"{platform.node()}:{uuid4().hex[:8]}"

@@ -1,22 +1,17 @@
-"""The composition root: opens what a command needs, from the database upwards, and closes it the other way round.
+"""The composition root: opens a daemon, or its model alone, and closes it the other way round.
 
-`parts` makes the parts, `front` shows them and keeps the door, `assembly` puts them together. Only these four name
-concrete classes.
+`ground` opens the database, `parts` makes the parts, `front` shows them and keeps the door, `assembly` puts them
+together. Only these five name concrete classes.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-import structlog
-
-from daemon import assembly, options, parts
+from daemon import assembly, ground, options, parts
 from daemon import front as fronts
 from daemon.assembly import OnFailure
 from daemon.config import Settings
-from daemon.db import schema
-from daemon.db.desk import Desk
-from daemon.db.embedded import EmbeddedServer
 from daemon.db.names import Names
 from daemon.db.pool import Pool
 from daemon.engine import Engine, WeightsFile, open_engine
@@ -31,22 +26,14 @@ __all__ = [
     "IMAGENET",
     "UNTRAINED",
     "Daemon",
-    "Desk",
     "Embed",
-    "Ground",
     "find_weights",
-    "migrate",
     "open_daemon",
-    "open_desk",
     "open_embedder",
-    "open_ground",
-    "schema_script",
 ]
 
 Embed = Callable[[str, bytes | None], Vectors]
 """Gives the vector of what lies at a location, or of bytes that are at hand: `pipeline.single.Single.embed`."""
-
-_log = structlog.get_logger("vectord")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +74,9 @@ def open_daemon(
         _require_trained(settings)
     front = fronts.open_front(settings)
     with ExitStack() as stack:
-        dsn = stack.enter_context(_database(settings))
-        pool = stack.enter_context(closing(parts.pool(settings, dsn)))
-        layout = _migrate(settings, pool)
+        dsn = stack.enter_context(ground.database(settings))
+        pool = stack.enter_context(closing(ground.pool(settings, dsn)))
+        layout = ground.lay(settings, pool)
         address = fronts.serve(settings, front, stack)
         weights = find_weights(settings)
         engine = open_engine(options.model_spec(settings, weights), options.engine_options(settings))
@@ -124,29 +111,6 @@ def open_daemon(
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ground:
-    """The database with the schema in it, for a command that works on it itself."""
-
-    dsn: str
-    pool: Pool
-    layout: schema.Layout
-
-
-@contextmanager
-def open_ground(settings: Settings) -> Iterator[Ground]:
-    """Makes what is missing in the database first. Raises `DatabaseError` that says which right is lacking."""
-    with _database(settings) as dsn, closing(parts.pool(settings, dsn)) as pool:
-        yield Ground(dsn=dsn, pool=pool, layout=_migrate(settings, pool))
-
-
-@contextmanager
-def open_desk(settings: Settings) -> Iterator[Desk]:
-    """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
-    with _database(settings) as dsn, closing(parts.pool(settings, dsn)) as pool:
-        yield Desk(pool, options.names(settings), notify=settings.queue.notify)
-
-
 @contextmanager
 def open_embedder(settings: Settings) -> Iterator[Embed]:
     """The vectors of single pictures, as the daemon would make them, and without it.
@@ -163,17 +127,6 @@ def open_embedder(settings: Settings) -> Iterator[Embed]:
         yield single.embed
 
 
-def migrate(settings: Settings) -> None:
-    """Makes what is missing in the database. Raises `DatabaseError` that says which right is lacking."""
-    with _database(settings) as dsn, closing(parts.pool(settings, dsn)) as pool:
-        _migrate(settings, pool)
-
-
-def schema_script(settings: Settings) -> str:
-    """What a DBA would run instead."""
-    return schema.print_sql(options.names(settings), options.schema_options(settings))
-
-
 def find_weights(settings: Settings) -> WeightsFile:
     """The weights that `model.weights` names, fetched if need be. Raises `EngineError` when they cannot be had."""
     model, state_dir = settings.model, settings.database.state_dir
@@ -183,21 +136,3 @@ def find_weights(settings: Settings) -> WeightsFile:
 def _require_trained(settings: Settings) -> None:
     if settings.model.weights == UNTRAINED:
         raise ConfigurationError(f"model.weights: {UNTRAINED!r} is for the demo alone; name a file, or {IMAGENET!r}")
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[str]:
-    """The DSN: the configured one, or that of the embedded PostgreSQL, which runs while this lasts."""
-    dsn = settings.database.dsn.get_secret_value()
-    if dsn:
-        yield dsn
-        return
-    with EmbeddedServer(settings.database.state_dir / "postgres") as server:
-        yield server.dsn
-
-
-def _migrate(settings: Settings, pool: Pool) -> schema.Layout:
-    layout = schema.migrate(pool, options.names(settings), options.schema_options(settings))
-    for note in layout.notes:
-        _log.warning("schema.note", note=note)
-    return layout

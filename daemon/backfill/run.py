@@ -22,6 +22,7 @@ from daemon.db.generation import Generations
 from daemon.db.index import VectorIndex
 from daemon.db.shards import Shard, Shards, Totals
 from daemon.errors import ConfigurationError
+from daemon.ground import Ground, open_ground
 from daemon.records import Claim
 from daemon.reprocess import NEVER, Standing, standing
 from daemon.signature import dimension
@@ -54,7 +55,7 @@ def run(settings: Settings, given: Options, stop: Stop, console: Console) -> int
 
     if given.address != cluster.LOCAL and not settings.database.dsn.get_secret_value():
         raise ConfigurationError("database.dsn: a cluster needs a PostgreSQL that all its machines reach; name one")
-    with wiring.open_ground(settings) as ground, cluster.joined(given.address, loaders=given.loaders) as there:
+    with open_ground(settings) as ground, cluster.joined(given.address, loaders=given.loaders) as there:
         crew = there.crew(
             loaders=given.loaders,
             embedders=given.embedders,
@@ -78,7 +79,7 @@ def run(settings: Settings, given: Options, stop: Stop, console: Console) -> int
         return _summary(legs, shards.totals(), console)
 
 
-def _order(settings: Settings, ground: wiring.Ground) -> Order:
+def _order(settings: Settings, ground: Ground) -> Order:
     """Raises `ConfigurationError` where another model counts: its daemons and this would undo each other's work."""
     names = options.names(settings)
     own = options.instance(settings, wiring.find_weights(settings))
@@ -102,7 +103,7 @@ def _order(settings: Settings, ground: wiring.Ground) -> Order:
     )
 
 
-def _work(order: Order, ground: wiring.Ground, shards: Shards, run_leg: RunLeg, stop: Stop, console: Console) -> Legs:
+def _work(order: Order, ground: Ground, shards: Shards, run_leg: RunLeg, stop: Stop, console: Console) -> Legs:
     names = options.names(order.settings)
     with Reporter(console, total=shards.totals().open_images, what="images made") as reporter:
 
@@ -144,7 +145,7 @@ def _summary(legs: Legs, totals: Totals, console: Console) -> int:
     return INTERRUPTED if totals.open_shards else 0
 
 
-def _survey(order: Order, ground: wiring.Ground, shards: Shards, given: Options, crew: Crew) -> Plan:
+def _survey(order: Order, ground: Ground, shards: Shards, given: Options, crew: Crew) -> Plan:
     """What there is to do: ids are counted, what is missing is estimated, rates are measured unless they are given."""
     totals = shards.totals()
     planned = shards.open(totals.open_shards) if totals.open_shards else []

@@ -36,11 +36,11 @@ def read_settings(config: Path | None) -> Settings:
 @contextmanager
 def open_desk(config: Path | None) -> Iterator["Desk"]:
     """The database, for as long as the block lasts."""
-    from daemon import wiring  # noqa: PLC0415 - `--help` must not load an engine
+    from daemon import ground  # noqa: PLC0415 - `--help` must not load what knows the database
 
     settings = read_settings(config)
     logs.configure(level="warning", form=settings.log.format)
-    with wiring.open_desk(settings) as desk:
+    with ground.open_desk(settings) as desk:
         yield desk
 
 

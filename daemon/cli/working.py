@@ -28,13 +28,13 @@ def init(
     ] = False,
 ) -> None:
     """Create or migrate the schema; the users' tables only when they are missing."""
-    from daemon import wiring  # noqa: PLC0415 - for this command alone
+    from daemon import ground  # noqa: PLC0415 - for this command alone
 
     settings = read_settings(config)
     if print_sql:
-        say(wiring.schema_script(settings))
+        say(ground.schema_script(settings))
         return
-    wiring.migrate(settings)
+    ground.migrate(settings)
     say("the schema is there")
 
 

@@ -446,13 +446,3 @@ def test_the_pipelines_lines_bear_the_requests_number(
     lines = [line for line in capsys.readouterr().out.splitlines() if "from-a-test" in line]
     assert any("picture.refused" in line for line in lines)
     assert any("http.answered" in line for line in lines)
-
-
-def test_importing_the_api_loads_no_engine_and_no_driver() -> None:
-    import subprocess  # noqa: PLC0415 - for this test alone
-    import sys  # noqa: PLC0415 - as above
-
-    code = "import sys, daemon.api.app; print([m for m in ('tensorflow', 'openvino', 'psycopg2') if m in sys.modules])"
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -6,7 +6,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon import wiring
+from daemon import ground, wiring
 from daemon.config import Settings
 from daemon.wiring import Daemon
 from tests.pictures import Web, picture
@@ -28,7 +28,7 @@ def read(daemon: Daemon, name: str, **labels: str) -> float:
 
 
 def test_a_vector_that_the_table_refuses_counts_as_a_death(given: Settings, web: Web, tables: Tables) -> None:
-    wiring.migrate(given)
+    ground.migrate(given)
     tables.execute("ALTER TABLE tb_hsx_img_value ADD CONSTRAINT not_two CHECK (image_id NOT IN (2, 3))")
     tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in (1, 2)})
     with wiring.open_daemon(given.changed({"sweep": {"interval_seconds": 3600.0}}), allow_untrained=True) as daemon:
@@ -46,7 +46,7 @@ def test_a_vector_that_the_table_refuses_counts_as_a_death(given: Settings, web:
 
 
 def test_an_image_that_outlived_its_daemons_counts_as_a_death(given: Settings, web: Web, tables: Tables) -> None:
-    wiring.migrate(given)
+    ground.migrate(given)
     tables.insert({1: web.add("/1.jpg", picture(1))})
     tables.execute(
         "UPDATE vectord.job SET attempts = %s, lease_token = gen_random_uuid(), lease_until = now(), worker = 'lost'",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from daemon import wiring
+from daemon import ground, wiring
 from daemon.errors import ConfigurationError, DatabaseError
 from daemon.wiring import Daemon
 from tests.pictures import Web, picture
@@ -82,7 +82,7 @@ def test_images_that_were_there_before_the_daemon_are_found(
     empty_database: str, compiled: Path, web: Web, tables: Tables
 ) -> None:
     given = settings(empty_database, compiled, queue={"trigger": False})
-    wiring.migrate(given)
+    ground.migrate(given)
     tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 6)})
     assert tables.jobs() == {}
     with wiring.open_daemon(given, allow_untrained=True):
@@ -120,7 +120,7 @@ def test_another_model_makes_every_vector_anew(empty_database: str, compiled: Pa
 def test_it_says_how_it_is(daemon: Daemon, web: Web, tables: Tables) -> None:
     tables.insert({1: web.add("/1.jpg", picture(1))})
     tables.wait(lambda: len(tables.vectors()) == 1, "a vector")
-    with urllib.request.urlopen(daemon.address + "/health", timeout=10) as answer:
+    with urllib.request.urlopen(daemon.address + "/health", timeout=60) as answer:
         health = json.load(answer)
     assert health["healthy"]
     assert health["ready"]
@@ -132,7 +132,7 @@ def test_it_says_how_it_is(daemon: Daemon, web: Web, tables: Tables) -> None:
 
 
 def scrape(daemon: Daemon) -> str:
-    with urllib.request.urlopen(daemon.address + "/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(daemon.address + "/metrics", timeout=60) as answer:
         text: str = answer.read().decode()
     return text
 
@@ -141,7 +141,7 @@ def test_vectors_of_other_programs_are_kept_counted_and_warned_of(
     empty_database: str, compiled: Path, web: Web, tables: Tables
 ) -> None:
     given = settings(empty_database, compiled, queue={"trigger": False})
-    wiring.migrate(given)
+    ground.migrate(given)
     tables.insert({n: web.add(f"/{n}.jpg", picture(n)) for n in (1, 2)})
     tables.execute(
         "INSERT INTO tb_hsx_img_value (image_id, feature_vector, model_version)"

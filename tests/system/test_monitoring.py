@@ -18,7 +18,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from daemon import wiring
+from daemon import ground, wiring
 from daemon.telemetry.declarations import Kind, declared
 from daemon.telemetry.gpu import load_library
 from tests.pictures import Web, picture, serving
@@ -77,7 +77,7 @@ class Prometheus:
     def get(self, path: str, **parameters: str) -> Any:
         url = f"http://{self._address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             with error:
@@ -187,7 +187,7 @@ def one_round(web: Web, tables: Tables, address: str, images: range) -> None:
 
     tables.wait(stored, f"vectors of {images}")
     for path in ("/health", "/docs"):
-        urllib.request.urlopen(address + path, timeout=10).close()
+        urllib.request.urlopen(address + path, timeout=60).close()
 
 
 @contextmanager
@@ -223,7 +223,7 @@ HAS_NONE_YET = ('status=~"5.."', 'status="429"')
 def test_every_query_has_an_answer(empty_database: str, compiled: Path, tmp_path: Path) -> None:
     given = settings(empty_database, compiled)
     tables = Tables(empty_database)
-    wiring.migrate(given)
+    ground.migrate(given)
     with ExitStack() as stack:
         web = stack.enter_context(serving())
         tables.insert({HELD: web.add("/held.jpg", picture(0))})
@@ -260,7 +260,7 @@ def check_rules(server: Prometheus) -> None:
 
 def check_exposition(address: str) -> None:
     """What is exposed is declared and the other way round, and promtool finds nothing to complain about."""
-    with urllib.request.urlopen(address + "/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(address + "/metrics", timeout=60) as answer:
         text = answer.read()
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

@@ -1,0 +1,77 @@
+"""What everything stands on: the database, with the schema in it.
+
+Commands that only ask or change the tables need nothing else, and load no more than this.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from daemon import options
+from daemon.config import Settings
+from daemon.db import schema
+from daemon.db.desk import Desk
+from daemon.db.embedded import EmbeddedServer
+from daemon.db.pool import Pool
+
+_log = structlog.get_logger("vectord")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """The database with the schema in it, for a command that works on it itself."""
+
+    dsn: str
+    pool: Pool
+    layout: schema.Layout
+
+
+@contextmanager
+def open_ground(settings: Settings) -> Iterator[Ground]:
+    """Makes what is missing in the database first. Raises `DatabaseError` that says which right is lacking."""
+    with database(settings) as dsn, closing(pool(settings, dsn)) as opened:
+        yield Ground(dsn=dsn, pool=opened, layout=lay(settings, opened))
+
+
+@contextmanager
+def open_desk(settings: Settings) -> Iterator[Desk]:
+    """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
+    with database(settings) as dsn, closing(pool(settings, dsn)) as opened:
+        yield Desk(opened, options.names(settings), notify=settings.queue.notify)
+
+
+def migrate(settings: Settings) -> None:
+    """Makes what is missing in the database. Raises `DatabaseError` that says which right is lacking."""
+    with open_ground(settings):
+        pass
+
+
+def schema_script(settings: Settings) -> str:
+    """What a DBA would run instead."""
+    return schema.print_sql(options.names(settings), options.schema_options(settings))
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The DSN: the configured one, or that of the embedded PostgreSQL, which runs while this lasts."""
+    dsn = settings.database.dsn.get_secret_value()
+    if dsn:
+        yield dsn
+        return
+    with EmbeddedServer(settings.database.state_dir / "postgres") as server:
+        yield server.dsn
+
+
+def pool(settings: Settings, dsn: str) -> Pool:
+    """The pipeline's connections. What a daemon that froze has locked is free when its leases are."""
+    return Pool(dsn, size=settings.database.pool_size, frozen_seconds=settings.queue.lease_seconds)
+
+
+def lay(settings: Settings, opened: Pool) -> schema.Layout:
+    """The tables as they are, after what was missing has been made. Raises `DatabaseError`."""
+    layout = schema.migrate(opened, options.names(settings), options.schema_options(settings))
+    for note in layout.notes:
+        _log.warning("schema.note", note=note)
+    return layout
