@@ -13,7 +13,7 @@ from daemon.records import Pixels
 from tests.loading import SHARED, encoded
 
 WEIGHTS = SHARED / "weights" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
-PHOTOGRAPHS = sorted(SHARED.joinpath("photos").rglob("*.jpg"))[::10]
+PHOTOGRAPHS = sorted(SHARED.joinpath("photos").rglob("*.jpg"))[::20]
 SHAPES = [(1024, 768), (2048, 1536), (4000, 3000)]
 SIZE = 224
 
