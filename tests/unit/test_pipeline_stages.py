@@ -504,7 +504,8 @@ def test_the_heartbeat_renews_what_is_in_flight_three_times_a_lease() -> None:
 
 
 class FakeLoaders:
-    """Loads at once whatever it is handed, until it is told to keep it."""
+    """Loads at once whatever it is handed, until it is told to keep it. What is kept then is given up at the end: at
+    once, or, when `stubborn`, as late as may be."""
 
     def free(self, *, urgent: bool = False) -> int:
         return self.places
@@ -512,6 +513,7 @@ class FakeLoaders:
     def __init__(self, load: LoadStage) -> None:
         self.load = load
         self.keep = False
+        self.stubborn = False
         self.places = 1000
         self.kept: list[Claim] = []
         self.closed = False
@@ -538,7 +540,7 @@ class FakeLoaders:
             self.load.deliver(Loaded(claim=claim, pixels=np.zeros((2, 2, 3), np.uint8), slot=0))
 
     def drain(self, timeout: float) -> list[Claim]:
-        if self.keep:
+        if self.stubborn:
             self.hurried.wait(timeout)
         return self.kept
 
@@ -781,7 +783,7 @@ def test_renewing_and_writing_take_turns() -> None:
 
 
 def test_a_stop_that_is_hurried_releases_at_once_what_the_loaders_have(pipeline: Pipeline) -> None:
-    pipeline.loaders.keep = True
+    pipeline.loaders.keep = pipeline.loaders.stubborn = True
     pipeline.queue.due = [make_claim(n) for n in range(3)]
     pipeline.runner.start()
     pipeline.heard.wait(lambda events: any(isinstance(e, Worked) and e.items == 3 for e in events))
