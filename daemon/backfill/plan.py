@@ -69,8 +69,8 @@ def lines(plan: Plan) -> list[str]:
         f"images   {plan.missing:,} to do (estimated), of {plan.open_images:,} in these, {plan.images:,} in all",
         f"fetched  {_amount(plan.fetched_bytes)}, {_amount(rates.image_bytes)} an image",
         f"stored   {_amount(plan.stored_bytes)} of vectors, without a vector index",
-        f"workers  {plan.loaders:,} loaders, {rates.loader:,.1f} images/s each ({how})",
-        f"         {plan.embedders:,} engines, {rates.engine:,.1f} images/s each",
+        f"workers  {plan.loaders:,} loader{'s' * (plan.loaders != 1)}, {rates.loader:,.1f} images/s each ({how})",
+        f"         {plan.embedders:,} engine{'s' * (plan.embedders != 1)}, {rates.engine:,.1f} images/s each",
         f"rate     {plan.rate:,.1f} images/s, bound by the {plan.bound_by}",
         "hours    " + ("unknown: no image could be had" if hours is None else f"{hours:,.2f}"),
     ]
