@@ -8,11 +8,12 @@ import typer
 from rich.live import Live
 
 from daemon.cli.common import ConfigOption, JsonOption, console, open_desk, read_settings, reason_of, say, stop_request
-from daemon.commands import screen
+from daemon.commands import likeness, screen
 from daemon.commands.plain import to_json
 from daemon.db.findings import rate
 from daemon.db.similar import MOST
 from daemon.errors import NotFoundError
+from daemon.records import Vectors
 
 if TYPE_CHECKING:
     from daemon.db.desk import Desk
@@ -88,15 +89,17 @@ def _watch(desk: "Desk") -> None:
 
 
 def _nearest(desk: "Desk", what: str, k: int, config: Path | None) -> "Sequence[Neighbour]":
-    from daemon import wiring  # noqa: PLC0415 - `--help` must not load an engine
-    from daemon.commands import likeness  # noqa: PLC0415 - `--help` must not load an engine
+    if likeness.is_picture(what):
+        return desk.similar.to_vector(_embed(what, config), k)
+    try:
+        return desk.similar.to_image(what, k)
+    except NotFoundError as error:
+        raise likeness.unknown(what, error) from error
 
-    if not likeness.is_picture(what):
-        try:
-            return desk.similar.to_image(what, k)
-        except NotFoundError as error:
-            raise likeness.unknown(what, error) from error
+
+def _embed(what: str, config: Path | None) -> Vectors:
+    from daemon import wiring  # noqa: PLC0415 - an id needs no engine
+
     settings = read_settings(config)
     with wiring.open_embedder(settings) as make:
-        vector = likeness.embed(what, make, most=settings.fetch.max_bytes)
-    return desk.similar.to_vector(vector, k)
+        return likeness.embed(what, make, most=settings.fetch.max_bytes)

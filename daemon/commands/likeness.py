@@ -1,11 +1,14 @@
 """What `similar` is asked about: an image of the table, a file, or something with a URL."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon.errors import NotFoundError, PictureError, Reason, VectordError
 from daemon.loader.location import scheme_of
 from daemon.records import Vectors
-from daemon.wiring import Embed
+
+if TYPE_CHECKING:
+    from daemon.wiring import Embed
 
 
 def is_picture(what: str) -> bool:
@@ -13,7 +16,7 @@ def is_picture(what: str) -> bool:
     return bool(scheme_of(what)) or (not what.isdecimal() and _path(what).is_file())
 
 
-def embed(what: str, make: Embed, *, most: int) -> Vectors:
+def embed(what: str, make: "Embed", *, most: int) -> Vectors:
     """The vector of a picture. A URL is fetched as if it stood in the table; a file may have `most` bytes.
 
     Raises `PictureError` with the reason for none, and other `VectordError`.
