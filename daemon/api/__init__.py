@@ -2,7 +2,7 @@
 
     record ─ door ─ size ─ route ─ line ─ loaders, batches, tables
 
-`record` numbers each request, times it and sees to the headers; `access` keeps strangers out, `limits` bodies that are
+`record` numbers each request, times it and sees to the headers; `door` keeps strangers out, `limits` bodies that are
 too large; `routes` are the paths; `line` lets in as many at a time as there is room for; `services` is what they use of
 the daemon.
 """

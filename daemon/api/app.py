@@ -7,7 +7,8 @@ from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 from starlette.middleware.cors import CORSMiddleware
 
-from daemon.api.access import Door, Token
+from daemon.api.access import Token
+from daemon.api.door import Door
 from daemon.api.limits import SizeLimit
 from daemon.api.problems import ANYWHERE, add_handlers, documented
 from daemon.api.record import Record

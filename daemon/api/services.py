@@ -135,7 +135,7 @@ class House:
         self.line = line
         self.feed = feed
         self.closing = False
-        """Nobody is let in any more, since the daemon is to end; who is in is served. `access.Door` sees to it."""
+        """Nobody is let in any more, since the daemon is to end; who is in is served. `door.Door` sees to it."""
         self._services: Services | None = None
 
     def open(self, services: Services) -> None:

@@ -157,8 +157,8 @@ def test_importing_the_api_loads_neither_an_engine_nor_the_database() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_command_that_only_asks_loads_nothing_to_serve_with() -> None:
+def test_commands_that_only_ask_load_nothing_to_serve_with() -> None:
     heavy = {"tensorflow", "keras", "openvino", "fastapi", "uvicorn", "apscheduler", "PIL", "requests"}
-    code = f"import daemon.cli, daemon.ground, sys; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import daemon.cli, daemon.ground, daemon.doctor.examination, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
