@@ -202,7 +202,7 @@ def run_each(arguments: argparse.Namespace) -> Iterator[Row]:
 
 def run_here(arguments: argparse.Namespace) -> Iterator[Row]:
     """All precisions and batch sizes on this process's framework."""
-    batches = [1, 4] if arguments.quick else [1, 8, 32, 128, 512] if arguments.device == "gpu" else [1, 8, 32]
+    batches = [2] if arguments.quick else [1, 8, 32, 128, 512] if arguments.device == "gpu" else [1, 8, 32]
     precisions: list[Precision] = ["float32", "bfloat16"] if arguments.quick else ["float32", "bfloat16", "float16"]
     way = measure_torch if arguments.native else measure_keras
     with tempfile.TemporaryDirectory() as folder:

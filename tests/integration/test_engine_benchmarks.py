@@ -12,7 +12,7 @@ from benchmarks.gpu import arithmetic
 TREE = Path(__file__).resolve().parents[2]
 
 
-def test_it_measures_each_precision_and_batch() -> None:
+def test_it_measures_each_precision() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--quick", "--json"],
         cwd=TREE,
@@ -23,9 +23,7 @@ def test_it_measures_each_precision_and_batch() -> None:
     )
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert {(row["precision"], row["batch"]) for row in rows} == {
-        (precision, batch) for precision in ("float32", "bfloat16") for batch in (1, 4)
-    }
+    assert {(row["precision"], row["batch"]) for row in rows} == {("float32", 2), ("bfloat16", 2)}
     assert all(row["images_per_second"] > 0 for row in rows)
 
 
