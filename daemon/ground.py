@@ -21,7 +21,7 @@ _log = structlog.get_logger("vectord")
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """The database with the schema in it, for a command that works on it itself."""
+    """The database with the schema in it, for whoever works on it."""
 
     dsn: str
     pool: Pool
@@ -31,15 +31,15 @@ class Ground:
 @contextmanager
 def open_ground(settings: Settings) -> Iterator[Ground]:
     """Makes what is missing in the database first. Raises `DatabaseError` that says which right is lacking."""
-    with database(settings) as dsn, closing(pool(settings, dsn)) as opened:
-        yield Ground(dsn=dsn, pool=opened, layout=lay(settings, opened))
+    with _database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
+        yield Ground(dsn=dsn, pool=pool, layout=_migrate(settings, pool))
 
 
 @contextmanager
 def open_desk(settings: Settings) -> Iterator[Desk]:
     """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
-    with database(settings) as dsn, closing(pool(settings, dsn)) as opened:
-        yield Desk(opened, options.names(settings), notify=settings.queue.notify)
+    with _database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
+        yield Desk(pool, options.names(settings), notify=settings.queue.notify)
 
 
 def migrate(settings: Settings) -> None:
@@ -54,7 +54,7 @@ def schema_script(settings: Settings) -> str:
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[str]:
+def _database(settings: Settings) -> Iterator[str]:
     """The DSN: the configured one, or that of the embedded PostgreSQL, which runs while this lasts."""
     dsn = settings.database.dsn.get_secret_value()
     if dsn:
@@ -64,14 +64,13 @@ def database(settings: Settings) -> Iterator[str]:
         yield server.dsn
 
 
-def pool(settings: Settings, dsn: str) -> Pool:
+def _pool(settings: Settings, dsn: str) -> Pool:
     """The pipeline's connections. What a daemon that froze has locked is free when its leases are."""
     return Pool(dsn, size=settings.database.pool_size, frozen_seconds=settings.queue.lease_seconds)
 
 
-def lay(settings: Settings, opened: Pool) -> schema.Layout:
-    """The tables as they are, after what was missing has been made. Raises `DatabaseError`."""
-    layout = schema.migrate(opened, options.names(settings), options.schema_options(settings))
+def _migrate(settings: Settings, pool: Pool) -> schema.Layout:
+    layout = schema.migrate(pool, options.names(settings), options.schema_options(settings))
     for note in layout.notes:
         _log.warning("schema.note", note=note)
     return layout

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-from daemon import assembly, ground, options, parts
+from daemon import assembly, options, parts
 from daemon import front as fronts
 from daemon.assembly import OnFailure
 from daemon.config import Settings
@@ -18,6 +18,7 @@ from daemon.engine import Engine, WeightsFile, open_engine
 from daemon.engine.weights import IMAGENET, UNTRAINED
 from daemon.engine.weights import find_weights as search_weights
 from daemon.errors import ConfigurationError
+from daemon.ground import open_ground
 from daemon.health import Health
 from daemon.records import Vectors
 from daemon.service.presence import Presence
@@ -74,9 +75,7 @@ def open_daemon(
         _require_trained(settings)
     front = fronts.open_front(settings)
     with ExitStack() as stack:
-        dsn = stack.enter_context(ground.database(settings))
-        pool = stack.enter_context(closing(ground.pool(settings, dsn)))
-        layout = ground.lay(settings, pool)
+        ground = stack.enter_context(open_ground(settings))
         address = fronts.serve(settings, front, stack)
         weights = find_weights(settings)
         engine = open_engine(options.model_spec(settings, weights), options.engine_options(settings))
@@ -85,9 +84,9 @@ def open_daemon(
         defects = assembly.Defects(on_failure)
         site = parts.Site(
             settings=settings,
-            dsn=dsn,
-            pool=pool,
-            layout=layout,
+            dsn=ground.dsn,
+            pool=ground.pool,
+            layout=ground.layout,
             engine=engine,
             emit=front.emit,
             on_failure=defects.hear,
@@ -97,7 +96,7 @@ def open_daemon(
         body = assembly.start(site, weights, front, defects, stack)
         fronts.show(front, site, body, stack, trained=weights.path is not None)
         yield Daemon(
-            pool=pool,
+            pool=ground.pool,
             names=options.names(settings),
             engine=engine,
             presence=body.presence,
