@@ -3,15 +3,16 @@
     .venv-bench/bin/python -m benchmarks.growth [--quick]
 
 The smallest model over photographs of 640×480 by HTTP, and no vector index, so that what might grow (the queue, the
-sweep, the store) is as large a part of the whole as can be. The table that is full holds another program's rows,
-which the daemon's first sweep has been through before anything is measured; their vectors compress well, since no
-part of the daemon reads them. What HNSW takes grows by its nature, and is shown apart, as the processor time of
-inserting a random vector beside so many.
+sweep, the store) is as large a part of the whole as can be. Tables that are full hold another program's rows, and take
+turns with the empty one; each daemon's first sweep is over before anything is measured. Their vectors compress well,
+since no part of the daemon reads them. What HNSW takes grows by its nature, and is shown apart, as the processor time
+of inserting a random vector beside so many.
 """
 
 import argparse
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from time import perf_counter
@@ -29,18 +30,19 @@ from benchmarks.scene import DIMENSION, KEPT, Program, Scene, Tables, make_templ
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Images that come, rows that are there (images come `STEP` at a time), rows of the HNSW index."""
+    """Images that come, rows that are there (for so many rounds of `STEP` images), rows of the HNSW index."""
 
     images: tuple[int, ...]
     rows: tuple[int, ...]
+    rounds: int
     index: tuple[int, ...]
 
 
-QUICK = Sizes(images=(500, 1000), rows=(0, 10_000), index=(1000, 3000))
-FULL = Sizes(images=(1000, 10_000, 100_000), rows=(0, 100_000, 1_000_000), index=(1000, 10_000, 100_000))
+QUICK = Sizes(images=(500, 1000), rows=(0, 10_000), rounds=1, index=(1000, 3000))
+FULL = Sizes(images=(1000, 10_000, 100_000), rows=(0, 100_000, 1_000_000), rounds=5, index=(1000, 10_000, 100_000))
 ALPHA, SIDE = 0.35, 96
 STEP = 4000
-"""Images that come beside so many rows."""
+"""Images that come beside so many rows, in each round."""
 WARM = 500
 """Images that come before anything is measured."""
 FILL = f"""
@@ -48,14 +50,17 @@ INSERT INTO ecai.tb_image (id, url) SELECT n, 'http://example.test/' FROM genera
 INSERT INTO tb_hsx_img_value (image_id, feature_vector, model_version)
 SELECT n, one.vector, 'MobileNetV2' FROM generate_series(1, {{rows}}) n, (
     SELECT ('[1' || repeat(',0', {DIMENSION - 1}) || ']')::vector({DIMENSION}) AS vector
-) one;
-ANALYZE
+) one
 """
+SETTLE = "VACUUM (FREEZE, ANALYZE)"
+"""Nothing is left for autovacuum to do while it is measured."""
 BUILD = """
 SET maintenance_work_mem = '1GB';
 CREATE INDEX ON tb_hsx_img_value USING hnsw (feature_vector vector_cosine_ops)
 """
 VECTORS = 256
+CYCLES = "SELECT coalesce(max(cycle), 0) FROM vectord.sweep"
+"""How often the sweep has been through the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,45 +98,50 @@ def small(on: Scene, tables: Tables) -> Iterator[Program]:
 @contextmanager
 def without_index(on: Scene, rows: int) -> Iterator[Tables]:
     """The users' tables with so many rows and no vector index."""
-    with fresh(on, base=0) as tables:
+    with fresh(on, base=0, name=f"growth_{rows}") as tables:
         execute(tables.dsn, FILL.format(rows=rows))
+        execute(tables.dsn, SETTLE)
         yield tables
 
 
 @contextmanager
-def fresh(on: Scene, *, base: int) -> Iterator[Tables]:
+def fresh(on: Scene, *, base: int, name: str = "growth") -> Iterator[Tables]:
     """The users' tables with so many random vectors and no vector index."""
-    make_template(on.server_dsn, "growth", base=base, index="none")
+    make_template(on.server_dsn, name, base=base, index="none")
     try:
-        yield Tables(make_dsn(on.server_dsn, dbname="growth"), on.urls)
+        yield Tables(make_dsn(on.server_dsn, dbname=name), on.urls)
     finally:
-        execute(on.server_dsn, 'DROP DATABASE "growth" WITH (FORCE)')
+        execute(on.server_dsn, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def by_images(on: Scene, sizes: Sizes) -> dict[int, Cost]:
+def by_images(on: Scene, sizes: Sizes) -> dict[int, list[Cost]]:
     """One daemon, to which ever more images come at once."""
     found = {}
     with without_index(on, 0) as tables, small(on, tables) as daemon:
         cost(on, tables, daemon, WARM, 0)
         for images in sizes.images:
-            found[images] = cost(on, tables, daemon, images, tables.vectors(above=0))
+            found[images] = [cost(on, tables, daemon, images, tables.vectors(above=0))]
     return found
 
 
-def by_rows(on: Scene, sizes: Sizes) -> dict[int, Cost]:
-    """The same number of images beside ever more rows."""
-    found = {}
-    for rows in sizes.rows:
-        with without_index(on, rows) as tables, small(on, tables) as daemon:
-            wait_for_sweep(tables)
-            cost(on, tables, daemon, WARM, rows)
-            found[rows] = cost(on, tables, daemon, STEP, rows + WARM)
+def by_rows(on: Scene, sizes: Sizes) -> dict[int, list[Cost]]:
+    """The same number of images beside more rows and fewer, in turns."""
+    found: dict[int, list[Cost]] = {rows: [] for rows in sizes.rows}
+    with ExitStack() as stack:
+        full = {rows: stack.enter_context(without_index(on, rows)) for rows in sizes.rows}
+        for _ in range(sizes.rounds):
+            for rows, tables in full.items():
+                found[rows].append(beside(on, tables))
     return found
 
 
-def wait_for_sweep(tables: Tables) -> None:
-    """Until the daemon has been through the whole table once."""
-    tables.wait_until("SELECT cycle > 0 FROM vectord.sweep", "the sweep has not been through the table")
+def beside(on: Scene, tables: Tables) -> Cost:
+    """What images cost a daemon that has been through these tables once."""
+    cycles = int(tables.query(CYCLES))
+    with small(on, tables) as daemon:
+        tables.wait_until(f"SELECT ({CYCLES}) > {cycles}", "the sweep has not been through the table")
+        cost(on, tables, daemon, WARM, tables.vectors(above=0))
+        return cost(on, tables, daemon, STEP, tables.vectors(above=0))
 
 
 def by_index(on: Scene, sizes: Sizes) -> dict[int, float]:
@@ -158,14 +168,16 @@ def copy(dsn: str, first: int) -> None:
         cursor.copy_expert("COPY tb_hsx_img_value (image_id, feature_vector) FROM STDIN", BytesIO(lines.encode()))
 
 
-def show(title: str, found: dict[int, Cost]) -> None:
+def show(title: str, found: Mapping[int, Sequence[Cost]]) -> None:
     first = next(iter(found.values()))
-    print(
-        f"\n| {title} | vectord, ms | PostgreSQL, ms | both, to the first | images/s |\n| --- | --- | --- | --- | --- |"
-    )
-    for size, one in found.items():
-        ratio = one.both / first.both
-        print(f"| {size:,} | {one.own:.2f} | {one.postgres:.2f} | {ratio:.2f} | {one.rate:.0f} |")
+    print(f"\n| {title} | vectord, ms | PostgreSQL, ms | both | least to most | to the first | images/s |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for size, rounds in found.items():
+        own, postgres = statistics.median(one.own for one in rounds), statistics.median(one.postgres for one in rounds)
+        both, rate = [one.both for one in rounds], statistics.median(one.rate for one in rounds)
+        ratio = statistics.median(one / other.both for one, other in zip(both, first, strict=True))
+        print(f"| {size:,} | {own:.2f} | {postgres:.2f} | {statistics.median(both):.2f} ", end="")
+        print(f"| {min(both):.2f} to {max(both):.2f} | {ratio:.2f} | {rate:.0f} |")
 
 
 def main() -> None:
