@@ -128,7 +128,7 @@ SELECT format_type(a.atttypid, NULL), set_config('search_path', concat_ws(', ', 
 FROM pg_attribute a WHERE a.attrelid = %(table)s::regclass AND a.attname = %(vector_column)s
 
 -- name: vector_of
-SELECT {target_vector}::text, {target_version} FROM {target} WHERE {target_id} = %(id)s
+SELECT {target_vector}::text, {target_version}, {target_id} FROM {target} WHERE {target_id} = %(id)s
 
 -- name: nearest_vector
 SELECT {target_id}, 1 - ({target_vector} <=> %(vector)s::vector), {target_version} FROM {target}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 from daemon.db.driver import Cursor, named_ids
@@ -33,7 +34,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageVector:
-    """An image's vector as the table has it, and what made it."""
+    """An image's vector as the table has it, and what made it. NaN is also what stands for NULL."""
 
     values: tuple[float, ...]
     version: str | None
@@ -55,26 +56,28 @@ class Similar:
         """The `k` nearest others of an image. Raises `NotFoundError` where it has no vector."""
         with named_ids(), self._pool.transaction() as cursor:
             query = self._prepare(cursor, k + 1)
-            cursor.execute(self._queries["vector_of"], {"id": str(image_id)})
-            if (row := cursor.fetchone()) is None:
-                raise _no_vector(image_id)
-            found = self._nearest(cursor, query, row[0].replace("{", "[").replace("}", "]"), k + 1)
-            return [one for one in found if str(one.image_id) != str(image_id)][:k]
+            text, _, itself = self._row(cursor, image_id)
+            found = self._nearest(cursor, query, text.replace("{", "[").replace("}", "]"), k + 1)
+            return [one for one in found if one.image_id != itself][:k]
 
     def vector_of(self, image_id: ImageId) -> ImageVector:
         """An image's vector. Raises `NotFoundError` where it has none."""
         with named_ids(), self._pool.transaction() as cursor:
-            cursor.execute(self._queries["vector_of"], {"id": str(image_id)})
-            if (row := cursor.fetchone()) is None:
-                raise _no_vector(image_id)
-            text, version = row
-            return ImageVector(values=tuple(map(float, text.strip("[]{}").split(","))), version=version)
+            text, version, _ = self._row(cursor, image_id)
+            return ImageVector(values=tuple(map(_number, text.strip("[]{}").split(","))), version=version)
 
     def to_vector(self, vector: Sequence[float] | Vectors, k: int = 10) -> list[Neighbour]:
         """The `k` images nearest to a vector, as long as the table's are."""
         with self._pool.transaction() as cursor:
             query = self._prepare(cursor, k)
             return self._nearest(cursor, query, f"[{','.join(map(repr, map(float, vector)))}]", k)
+
+    def _row(self, cursor: Cursor, image_id: ImageId) -> tuple[str, str | None, ImageId]:
+        """The vector as text, its version, and the id as the table spells it."""
+        cursor.execute(self._queries["vector_of"], {"id": str(image_id)})
+        if (row := cursor.fetchone()) is None:
+            raise _no_vector(image_id)
+        return row
 
     def _prepare(self, cursor: Cursor, k: int) -> str:
         values = {
@@ -93,6 +96,10 @@ class Similar:
         return [
             Neighbour(image_id=one, similarity=cosine, version=version) for one, cosine, version in cursor.fetchall()
         ]
+
+
+def _number(text: str) -> float:
+    return nan if text == "NULL" else float(text)
 
 
 def _no_vector(image_id: ImageId) -> NotFoundError:

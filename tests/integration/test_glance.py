@@ -1,6 +1,7 @@
 """What the console reads of the database: a look's figures, where a picture lies, a vector, and who waits."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -80,6 +81,14 @@ def test_where_a_picture_lies(database: Database, make_database: MakeDatabase) -
     assert whereabouts.of(2) == Place(2, "")
 
 
+OF_REALS = (
+    "CREATE EXTENSION vector; CREATE SCHEMA ecai; "
+    "CREATE TABLE ecai.tb_image (id bigint PRIMARY KEY, url varchar(500)); "
+    "CREATE TABLE tb_hsx_img_value (image_id bigint PRIMARY KEY REFERENCES ecai.tb_image ON DELETE CASCADE, "
+    "feature_vector real[] NOT NULL, vector_dimension integer, model_version varchar(50))"
+)
+
+
 @pytest.mark.parametrize("kind", ["vector(4)", "halfvec(4)", "real[]"])
 def test_a_vector_of_any_type_of_column(make_database: MakeDatabase, kind: str) -> None:
     made = make_database(
@@ -98,6 +107,24 @@ def test_a_vector_of_any_type_of_column(make_database: MakeDatabase, kind: str) 
     for nothing in ("2", "3", "x"):
         with pytest.raises(NotFoundError):
             similar.vector_of(nothing)
+
+
+def test_a_foreign_vector_with_holes(make_database: MakeDatabase) -> None:
+    made = make_database(before=OF_REALS, index="none")
+    made.execute("INSERT INTO ecai.tb_image VALUES (1, 'x')")
+    made.execute("INSERT INTO tb_hsx_img_value VALUES (1, '{0.5,NULL,NaN,Infinity}', 4, 'other')")
+    half, *others = Similar(made.pool, made.names).vector_of("1").values
+    assert half == 0.5
+    assert not any(map(math.isfinite, others))
+
+
+def test_no_image_is_its_own_neighbour_however_its_id_is_spelt(make_database: MakeDatabase) -> None:
+    made = make_database(before=OF_REALS, index="none")
+    made.execute("INSERT INTO ecai.tb_image SELECT n, 'x' FROM generate_series(1, 3) n")
+    made.execute("INSERT INTO tb_hsx_img_value SELECT n, ARRAY[1, n], 2, 'other' FROM generate_series(1, 3) n")
+    similar = Similar(made.pool, made.names)
+    for spelt in ("1", "01", " 1", "+1"):
+        assert [one.image_id for one in similar.to_image(spelt, 2)] == [2, 3], spelt
 
 
 def test_who_waits_is_found_by_the_index_whatever_the_queue(
