@@ -131,3 +131,16 @@ class EngineError(VectordError):
 
 class EngineMemoryError(EngineError):
     """The device has too little memory for a batch of this size."""
+
+
+def gist(error: Exception) -> str:
+    """What anybody may read of a fault: no host, no role."""
+    match error:
+        case DatabaseUnavailableError():
+            return "PostgreSQL is away"
+        case DatabaseError():
+            return "PostgreSQL refused; the daemon's log says why"
+        case EngineError():
+            return str(error)
+        case _:
+            return "the daemon's log says why"

@@ -61,7 +61,7 @@ def admitted(settings: Settings) -> str | None:
 
 def serve(settings: Settings, front: Front, stack: ExitStack) -> str:
     """Answers from now on, though for work it is too early. Gives the API's address."""
-    probes = Probes(health=front.vitals.health, exposition=front.metrics.exposition)
+    probes = Probes(health=front.vitals.health_for_anybody, exposition=front.metrics.exposition)
     servers = parts.servers(settings, probes, front.house, front.emit, front.token, front.metrics.expect_routes)
     for server in servers:
         server.start()

@@ -9,7 +9,10 @@ config=/etc/vectord/config.toml
 case " $* " in
 *" --config"* | *" -c "* | *" --help "* | "  " | " -"*) exec "$python" -P -m daemon "$@" ;;
 esac
-set -- "$@" --config "$config"
+command=$1
+shift
+# Right behind the command: an id that begins with a dash may follow `--`.
+set -- "$command" --config "$config" "$@"
 if [ "$(id -u)" -ne 0 ] || [ ! -d /run/systemd/system ]; then
     exec "$python" -P -m daemon "$@"
 fi

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from daemon.api.access import Token
 from daemon.api.door import Door
-from daemon.api.limits import SizeLimit
+from daemon.api.limits import BodyLimit
 from daemon.api.problems import ANYWHERE, add_handlers, documented
 from daemon.api.record import Record
 from daemon.api.routes.console import METHODS as CONSOLE_METHODS
@@ -33,7 +33,7 @@ BEARER = HTTPBearer(auto_error=False, description="The token that http.token_fil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Who may call: with which token, by which host names (None: any), from pages of which origins.
+    """Who may call: with which token, by which host names (None: any), from pages of which other origins.
 
     `max_upload` is in bytes.
     """
@@ -63,8 +63,10 @@ def create_app(probes: Probes, house: House, access: Access, *, emit: Callable[[
     add_docs(app)
     app.include_router(console_routes())
     # The last one added is the outermost.
-    app.add_middleware(SizeLimit, max_upload=access.max_upload)
-    app.add_middleware(Door, token=access.token, hosts=access.hosts, closing=lambda: house.closing)
+    app.add_middleware(BodyLimit, max_upload=access.max_upload)
+    app.add_middleware(
+        Door, token=access.token, hosts=access.hosts, origins=access.origins, closing=lambda: house.closing
+    )
     if access.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=access.origins, allow_methods=["*"], allow_headers=["*"], max_age=3600

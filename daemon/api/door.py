@@ -1,7 +1,8 @@
 """Who is let in: with the token, by a name of this daemon; anybody to health, metrics and the console's page."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -10,33 +11,42 @@ from daemon.api.problems import Problem, stopping
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/metrics"})
 PAGE = "/"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PAGE_FILES = "/console/"
 """The console's page and what it is made of are for anyone: there is nothing in them but what is in the source."""
 
 
 class Door:
-    """A middleware that answers 401 to calls without the token, 421 to those that mean another host, and 503 to all
-    others once it is `closing`.
+    """A middleware that answers 401 to calls without the token, 421 to those that mean another host, 403 to those of
+    strangers' web pages, and 503 to all others once it is `closing`.
 
-    The Host header keeps out web pages of strangers, whose names resolve to this machine (DNS rebinding); `hosts` are
-    the names that may be used, None for any. Probes come by any name, and are answered until the end.
+    The Host header keeps out pages whose names resolve to this machine (DNS rebinding); `hosts` are the names that may
+    be used, None for any. Other pages could not read an answer, but would set work going where no token is asked for:
+    only those of `origins` may. Probes come by any name, and are answered until the end.
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: Token, hosts: frozenset[str] | None, closing: Callable[[], bool]
+        self,
+        app: ASGIApp,
+        *,
+        token: Token,
+        hosts: frozenset[str] | None,
+        origins: Collection[str],
+        closing: Callable[[], bool],
     ) -> None:
         self._app = app
         self._token = token
         self._hosts = hosts
+        self._origins = origins
         self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         problem = None
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            problem = self._objection(dict(scope["headers"]), is_page=_is_page(scope["path"]))
+            problem = self._objection(scope["method"], dict(scope["headers"]), is_page=_is_page(scope["path"]))
         await (problem.response() if problem else self._app)(scope, receive, send)
 
-    def _objection(self, headers: Mapping[bytes, bytes], *, is_page: bool) -> Problem | None:
+    def _objection(self, method: str, headers: Mapping[bytes, bytes], *, is_page: bool) -> Problem | None:
         host = host_name(headers.get(b"host", b"").decode("latin-1"))
         if self._hosts is not None and host not in self._hosts:
             return Problem(
@@ -46,7 +56,22 @@ class Door:
             problem = Problem(401, "unauthorized", "a bearer token is needed (http.token_file)")
             problem.headers = {"WWW-Authenticate": "Bearer"}
             return problem
+        if self._token.value is None and method not in SAFE_METHODS and is_of_a_stranger(headers, self._origins):
+            return Problem(403, "cross_site", "a page of another origin calls; http.cors_origins lists those that may")
         return stopping() if self._closing() and not is_page else None
+
+
+def is_of_a_stranger(headers: Mapping[bytes, bytes], origins: Collection[str]) -> bool:
+    """Whether a browser sends this for a page that is neither this daemon's nor of one of these origins.
+
+    What is no browser sends neither header. Source: the algorithm of Go's `http.CrossOriginProtection`.
+    """
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if origin in origins:
+        return False
+    if site := headers.get(b"sec-fetch-site"):
+        return site not in {b"same-origin", b"none"}
+    return bool(origin) and urlsplit(origin).netloc != headers.get(b"host", b"").decode("latin-1")
 
 
 def _is_page(path: str) -> bool:

@@ -4,17 +4,14 @@ import asyncio
 from collections.abc import Callable
 
 from fastapi import Request
-from starlette.datastructures import FormData, UploadFile
 
 from daemon.api.patience import unless_gone
-from daemon.api.problems import CallerGoneError, Problem, refused
+from daemon.api.problems import CallerGoneError, refused
 from daemon.api.services import Callers, House
+from daemon.api.upload import read_upload
 from daemon.errors import NotServingError, Reason
 from daemon.records import Answer, Asked, Embedded, Failure, Vectors
 
-FILE_FIELD = "file"
-MOST_FIELDS = 100
-"""Of a form. What is not asked for is passed over, as other services do."""
 WEB = ("http://", "https://")
 
 
@@ -34,12 +31,11 @@ async def embed_upload(house: House, request: Request) -> tuple[Vectors, str | N
     """The vector of the uploaded file, and the id that came with it. The body is read when it is its turn only."""
     await house.line.enter()
     try:
-        async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
-            data, image_id = await _file(form), form.get("image_id")
+        data, image_id = await read_upload(request)
     except BaseException:
         house.line.leave()
         raise
-    return _vector(await _embed(house, request, data=data)), image_id if isinstance(image_id, str) else None
+    return _vector(await _embed(house, request, data=data)), image_id
 
 
 def require_web(url: str) -> None:
@@ -67,14 +63,6 @@ async def ask(house: House, request: Request, begin: Callable[[Callers], Asked])
     except (CallerGoneError, asyncio.CancelledError):
         callers.withdraw(asked)
         raise
-
-
-async def _file(form: FormData) -> bytes:
-    upload = form.get(FILE_FIELD)
-    if not isinstance(upload, UploadFile):
-        message = f"a multipart form with the picture in its field {FILE_FIELD!r} is needed"
-        raise Problem(422, "invalid_request", message)
-    return await upload.read()
 
 
 def _vector(result: Answer) -> Vectors:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
 from daemon.api.problems import Problem
@@ -55,7 +55,7 @@ class Line:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._pass_on()  # It was this one's turn just now.
-            else:
+            elif turn in self._waiters:  # Not so when a turn was passed on that it had just given up.
                 self._waiters.remove(turn)
             raise
 
@@ -68,20 +68,38 @@ class Line:
         self._free += 1
 
 
-class Seats:
-    """So many at a time, and no line. For one event loop."""
+MOST_ASKING = 64
+"""The database at a time: more than threads and connections for it can be busy with."""
 
-    def __init__(self, number: int) -> None:
+
+class Seats:
+    """So many at a time, and no line. For one event loop. `what` is what all of them wait for, for people."""
+
+    def __init__(self, number: int, what: str) -> None:
         self._number = number
+        self._what = what
         self._taken = 0
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """A seat while this lasts. Raises `Problem` (429) when all are taken."""
         if self._taken >= self._number:
-            raise Problem(429, "too_busy", f"{self._number} callers wait for runs already", retry_after=RETRY_SECONDS)
+            raise Problem(
+                429, "too_busy", f"{self._number} callers wait for {self._what} already", retry_after=RETRY_SECONDS
+            )
         self._taken += 1
         try:
             yield
         finally:
             self._taken -= 1
+
+
+class Desk:
+    """A dependency of the routes that ask the database, so that no number of them uses up memory and threads."""
+
+    def __init__(self) -> None:
+        self._seats = Seats(MOST_ASKING, "the database")
+
+    async def __call__(self) -> AsyncGenerator[None]:
+        with self._seats.one():
+            yield

@@ -12,7 +12,8 @@ T = TypeVar("T")
 
 
 async def unless_gone(request: Request, awaited: Awaitable[T]) -> T:
-    """What is awaited, once the request's body has been read. Raises `CallerGoneError` when the caller hangs up first.
+    """What is awaited, while the request's body is read. Raises `CallerGoneError` when the caller hangs up first, and
+    `Problem` when there is something wrong with the body.
 
     What is awaited is then cancelled; a future of another thread should be shielded.
     """
@@ -21,6 +22,7 @@ async def unless_gone(request: Request, awaited: Awaitable[T]) -> T:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             return work.result()
+        gone.result()
         raise CallerGoneError
     finally:
         work.cancel()

@@ -8,6 +8,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.models import ProblemAnswer
 from daemon.errors import (
@@ -18,6 +19,7 @@ from daemon.errors import (
     NotServingError,
     Reason,
     VectordError,
+    gist,
 )
 
 RETRY_SECONDS = 5
@@ -38,7 +40,9 @@ OF_OTHERS = frozenset({Reason.HOST_UNAVAILABLE})
 MEANINGS: Mapping[int, str] = {
     400: "The body cannot be read.",
     401: "No token, or a wrong one.",
+    403: "A page of another origin calls; `http.cors_origins` lists those that may.",
     404: "It is not there.",
+    408: "The body did not come.",
     413: "The request is too large.",
     421: "The Host header names another host.",
     422: "The request is wrong, or the picture comes to no vector: `reason` tells why.",
@@ -46,7 +50,7 @@ MEANINGS: Mapping[int, str] = {
     429: "Too many requests wait already.",
     503: "The daemon starts or stops, or PostgreSQL is away.",
 }
-ANYWHERE = (401, 413, 421, 422, 503)
+ANYWHERE = (401, 403, 408, 413, 421, 422, 503)
 """What any route but the probes may answer."""
 HEADERS: Mapping[int, str] = {401: "WWW-Authenticate", 424: "Retry-After", 429: "Retry-After", 503: "Retry-After"}
 
@@ -94,14 +98,39 @@ def refused(reason: Reason, retry_after: float | None = None) -> Problem:
     return Problem(status, reason.label, reason.explanation, retry_after=wait)
 
 
+class Defects:
+    """The innermost middleware: a defect of ours is an answer like any other to those around it, and in the log it
+    bears the request's number.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except Exception as error:  # Whatever it is: it was not foreseen.
+            _log.error("http.defect", exc_info=error)
+            if begun:
+                raise
+            await _unknown()(scope, receive, send)
+
+
 def add_handlers(app: FastAPI) -> None:
-    """Every error that leaves a route becomes one of ours."""
+    """Every error that leaves a route becomes one of ours. To be called before any other middleware is added."""
+    app.add_middleware(Defects)
     app.exception_handler(Problem)(_problem)
     app.exception_handler(VectordError)(_fault)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(StarletteHTTPException)(_http)
     app.exception_handler(CallerGoneError)(_gone)
-    app.exception_handler(Exception)(_defect)
 
 
 async def _problem(_: Request, error: Exception) -> JSONResponse:
@@ -117,13 +146,13 @@ async def _fault(_: Request, error: Exception) -> JSONResponse:
             return Problem(503, "not_serving", str(error), retry_after=RETRY_SECONDS).response()
         case DatabaseUnavailableError():
             _log.warning("http.database", error=str(error))
-            problem = Problem(503, "database_unavailable", "PostgreSQL is away", retry_after=RETRY_SECONDS)
+            problem = Problem(503, "database_unavailable", gist(error), retry_after=RETRY_SECONDS)
         case DatabaseError():
             _log.error("http.database", error=str(error))
-            problem = Problem(503, "database_failed", "PostgreSQL refused; the daemon's log says why")
+            problem = Problem(503, "database_failed", gist(error), retry_after=RETRY_SECONDS)
         case _:
             _log.error("http.failed", error=str(error))
-            problem = Problem(503, "not_serving", "the daemon's log says why")
+            problem = Problem(503, "not_serving", gist(error), retry_after=RETRY_SECONDS)
     return problem.response()
 
 
@@ -143,11 +172,6 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
 
 async def _gone(_: Request, _error: Exception) -> JSONResponse:
     return JSONResponse({"reason": "caller_gone"}, 499)
-
-
-async def _defect(_: Request, error: Exception) -> JSONResponse:
-    _log.error("http.defect", exc_info=error)
-    return _unknown()
 
 
 def _unknown() -> JSONResponse:

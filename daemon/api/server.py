@@ -11,6 +11,8 @@ from daemon.errors import ConfigurationError
 STOP_SECONDS = 5.0
 BACKLOG = 2048
 """uvicorn's own default."""
+KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+"""Seconds of silence before the first probe, between probes, and how many go unanswered."""
 
 
 class HttpServer:
@@ -51,6 +53,10 @@ def listen(host: str, port: int) -> socket.socket:
     # Connections take it over. asyncio sets it only where the protocol was named, and without it a body waits for the
     # client's delayed ACK of the headers: 40 ms.
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # A caller whose machine vanished is noticed: what it asked for is withdrawn, and its connection closed.
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
     try:
         made.bind((host, port))
         # From here on, who connects waits until the application is there.

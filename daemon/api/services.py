@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from daemon.api.feed import Feed
-from daemon.api.line import Line
+from daemon.api.line import Desk, Line
 from daemon.db.figures import Figure
 from daemon.db.findings import FailureSeen, WaitingSeen, Why
 from daemon.errors import NotServingError, Reason
@@ -129,10 +129,13 @@ class Services:
 
 
 class House:
-    """The services once they are there, and what stands before them: the line, and the feed of those who watch."""
+    """The services once they are there, and what stands before them: the line, the desk of those who ask the database,
+    and the feed of those who watch.
+    """
 
     def __init__(self, line: Line, feed: Feed) -> None:
         self.line = line
+        self.desk = Desk()
         self.feed = feed
         self.closing = False
         """Nobody is let in any more, since the daemon is to end; who is in is served. `door.Door` sees to it."""

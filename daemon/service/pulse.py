@@ -3,33 +3,46 @@
 from collections.abc import Mapping
 from threading import Lock
 from types import MappingProxyType
+from typing import NamedTuple
 
 from daemon.clock import Clock
+from daemon.errors import gist
 from daemon.events import Event, Hindered, Settled, Worked
 from daemon.loader.events import Event as LoaderEvent
 from daemon.redact import redact
 
 
+class Hindrance(NamedTuple):
+    """What a stage waits for: in the fault's own words, and in those that anybody may read."""
+
+    words: str
+    gist: str
+
+
 class Pulse:
-    """Called with every event, from any thread; each call replaces whole values, so only the count needs a lock."""
+    """Called with every event, from any thread. Whoever reads sees whole values."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._moved = clock.monotonic()
-        self.hindrances: Mapping[str, str] = MappingProxyType({})
+        self.hindrances: Mapping[str, Hindrance] = MappingProxyType({})
+        """By stage."""
         self.settled = 0
         """Images since the start."""
-        self._counting = Lock()
+        self._lock = Lock()
 
     def __call__(self, event: Event | LoaderEvent) -> None:
         match event:
             case Hindered(stage=stage, error=error):
-                self.hindrances = {**self.hindrances, stage: redact(str(error))}
+                hindrance = Hindrance(words=redact(str(error)), gist=gist(error))
+                with self._lock:
+                    self.hindrances = {**self.hindrances, stage: hindrance}
             case Worked(stage=stage) if stage in self.hindrances:
-                self.hindrances = {name: fault for name, fault in self.hindrances.items() if name != stage}
+                with self._lock:
+                    self.hindrances = {name: fault for name, fault in self.hindrances.items() if name != stage}
             case Settled():
                 self._moved = self._clock.monotonic()
-                with self._counting:
+                with self._lock:
                     self.settled += 1
             case _:
                 pass

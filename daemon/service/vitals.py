@@ -6,7 +6,7 @@ from typing import Protocol
 
 from daemon.health import Facts, Health, judge
 from daemon.service.presence import Presence
-from daemon.service.pulse import Pulse
+from daemon.service.pulse import Hindrance, Pulse
 
 
 class Stages(Protocol):
@@ -43,9 +43,14 @@ class Vitals:
         self._stopping = True
 
     def health(self) -> Health:
-        return judge(self._facts())
+        """For who belongs to the house: faults in their own words."""
+        return judge(self._facts(lambda hindrance: hindrance.words))
 
-    def _facts(self) -> Facts:
+    def health_for_anybody(self) -> Health:
+        """The same, no host or role named."""
+        return judge(self._facts(lambda hindrance: hindrance.gist))
+
+    def _facts(self, words: Callable[[Hindrance], str]) -> Facts:
         organs = self._organs
         in_flight = len(organs.inflight) if organs else 0
         return Facts(
@@ -54,7 +59,7 @@ class Vitals:
             superseded=organs is not None and organs.presence.superseded,
             idle_seconds=self._pulse.idle_seconds(in_flight),
             in_flight=in_flight,
-            hindrances=self._pulse.hindrances,
+            hindrances={stage: words(one) for stage, one in self._pulse.hindrances.items()},
             listener=organs.listener() if organs else "not started",
             hosts_failing=organs.hosts_failing() if organs else 0,
             stopping=self._stopping,

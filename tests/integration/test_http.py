@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,8 +13,10 @@ from threading import Event
 
 import pytest
 import requests
+import structlog
 from fastapi import FastAPI
 
+from daemon.api import line as line_module
 from daemon.api.access import Token, allowed_hosts, read_token, refuse_open_door
 from daemon.api.app import Access, Probes, create_app, create_probe_app
 from daemon.api.feed import Feed
@@ -30,6 +31,9 @@ from daemon.telemetry.history import History
 from daemon.telemetry.overview import Overview
 
 TIMEOUT = 60.0
+PROBES = ("/health", "/ready", "/metrics")
+THREADS = 40
+"""That anyio has for the routes that are no coroutines."""
 
 
 class Subject:
@@ -151,7 +155,7 @@ def test_a_stop_that_takes_too_long_leaves_the_server_its_socket(monkeypatch: py
 
     server = HttpServer(app, host="127.0.0.1", port=0)
     server.start()
-    (thread,) = (one for one in threading.enumerate() if one.name == "vectord-http")
+    thread = server._thread
     with ThreadPoolExecutor(1) as caller:
         caller.submit(requests.get, server.address, timeout=TIMEOUT)
         assert asked.wait(TIMEOUT)
@@ -244,6 +248,18 @@ def test_a_body_does_not_wait_for_the_clients_word_of_the_headers() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+def test_a_caller_whose_machine_vanished_is_noticed_within_a_minute() -> None:
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            idle, pause, probes = (
+                accepted.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            )
+            assert idle + pause * probes <= 60
+
+
 def test_every_answer_has_its_number_and_its_headers(server: HttpServer, subject: Subject) -> None:
     for path, status in {"/health": 200, "/nothing": 404, "/images/1": 503, "/docs": 200}.items():
         answer = requests.get(server.address + path, headers={"X-Request-ID": "one two;"}, timeout=60)
@@ -279,9 +295,15 @@ def test_what_breaks_inside_is_told_without_its_details(subject: Subject) -> Non
     server = HttpServer(app, host="127.0.0.1", port=0)
     server.start()
     try:
-        answer = requests.get(server.address + "/broken", timeout=60)
+        with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+            answer = requests.get(server.address + "/broken", timeout=60)
         assert (answer.status_code, answer.json()["reason"]) == (500, "internal_error")
         assert "secret" not in answer.text
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        told = subject.answered.get(timeout=TIMEOUT)
+        assert (told.route, told.status, told.request) == ("/broken", 500, answer.headers["X-Request-ID"])
+        (line,) = (line for line in logs if line["event"] == "http.defect")
+        assert line["request"] == told.request
     finally:
         server.stop()
 
@@ -293,5 +315,93 @@ def test_pages_of_listed_origins_may_call(subject: Subject) -> None:
         for origin, allowed in {"https://a.example": "https://a.example", "https://b.example": None}.items():
             answer = requests.get(server.address + "/openapi.json", headers={"Origin": origin}, timeout=60)
             assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+    finally:
+        server.stop()
+
+
+def test_pages_of_other_origins_set_nothing_going(subject: Subject) -> None:
+    server = HttpServer(make_app(subject, origins=("https://a.example",)), host="127.0.0.1", port=0)
+    server.start()
+    own = server.address
+    cases: list[tuple[dict[str, str], bool]] = [
+        ({}, True),  # curl, and every other program
+        ({"Origin": own, "Sec-Fetch-Site": "same-origin"}, True),
+        ({"Origin": own}, True),
+        ({"Origin": "https://vectord.example", "Sec-Fetch-Site": "same-origin"}, True),  # behind a proxy
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Origin": "https://a.example", "Sec-Fetch-Site": "cross-site"}, True),  # http.cors_origins
+        ({"Origin": "https://b.example", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"Origin": "https://b.example"}, False),
+        ({"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"}, False),
+        ({"Origin": "http://127.0.0.1:1"}, False),
+        ({"Origin": "null"}, False),
+    ]
+    try:
+        for headers, allowed in cases:
+            answer = requests.post(own + "/process/all", headers=headers, timeout=TIMEOUT)
+            told = (answer.status_code, answer.json()["reason"])
+            assert told == ((503, "not_serving") if allowed else (403, "cross_site")), headers
+            assert requests.get(own + "/openapi.json", headers=headers, timeout=TIMEOUT).status_code == 200
+    finally:
+        server.stop()
+
+
+def test_who_has_the_token_may_come_from_anywhere(subject: Subject) -> None:
+    server = HttpServer(make_app(subject, token=Token("open sesame")), host="127.0.0.1", port=0)
+    server.start()
+    headers = {"Origin": "chrome-extension://abc", "Authorization": "Bearer open sesame"}
+    try:
+        answer = requests.post(server.address + "/process/all", headers=headers, timeout=TIMEOUT)
+        assert answer.json()["reason"] == "not_serving"
+    finally:
+        server.stop()
+
+
+def test_probes_wait_for_nobody_who_waits_for_the_database(subject: Subject) -> None:
+    app, gate, asked = make_app(subject), Event(), SimpleQueue[None]()
+
+    @app.get("/slow")
+    def slow() -> None:
+        asked.put(None)
+        gate.wait(TIMEOUT)
+
+    server = HttpServer(app, host="127.0.0.1", port=0)
+    server.start()
+    try:
+        with ThreadPoolExecutor(60) as callers:
+            for _ in range(60):
+                callers.submit(requests.get, server.address + "/slow", timeout=TIMEOUT)
+            for _ in range(THREADS):
+                asked.get(timeout=TIMEOUT)
+            statuses = [requests.get(server.address + path, timeout=TIMEOUT / 2).status_code for path in PROBES]
+            gate.set()
+    finally:
+        server.stop()
+    assert statuses == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/images/1"),
+        ("GET", "/images/1/vector"),
+        ("GET", "/failures"),
+        ("GET", "/waiting"),
+        ("GET", "/similar/1"),
+        ("GET", "/runs/00000000-0000-0000-0000-000000000000"),
+        ("POST", "/retry"),
+    ],
+)
+def test_a_crowd_before_the_database_is_sent_away(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    monkeypatch.setattr(line_module, "MOST_ASKING", 0)
+    server = HttpServer(make_app(subject), host="127.0.0.1", port=0)
+    server.start()
+    try:
+        body = {"all": True} if method == "POST" else None
+        answer = requests.request(method, server.address + path, json=body, timeout=TIMEOUT)
+        assert (answer.status_code, answer.json()["reason"]) == (429, "too_busy")
+        assert int(answer.headers["Retry-After"]) > 0
     finally:
         server.stop()

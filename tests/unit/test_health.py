@@ -10,6 +10,7 @@ from daemon.events import Hindered, Settled, Worked
 from daemon.health import STALLED_SECONDS, Facts, judge
 from daemon.records import Claim, Released
 from daemon.service.pulse import Pulse
+from daemon.service.vitals import Vitals
 
 WELL = Facts(
     warm=True, running=True, superseded=False, idle_seconds=0, in_flight=0, hindrances={}, listener="listening"
@@ -72,6 +73,23 @@ def test_a_hindrance_lasts_until_that_stage_works_again_and_hides_credentials() 
     pulse = Pulse(FakeClock())
     pulse(Hindered(stage="store", error=DatabaseUnavailableError("postgresql://bob:pw@db is away"), pause=1))
     pulse(Worked(stage="claim", items=1, seconds=1))
-    assert pulse.hindrances == {"store": "postgresql://***@db is away"}
+    assert pulse.hindrances["store"].words == "postgresql://***@db is away"
+    assert Vitals(pulse).health().parts["store"] == "postgresql://***@db is away"
+    assert Vitals(pulse).health_for_anybody().parts["store"] == "PostgreSQL is away"
     pulse(Worked(stage="store", items=1, seconds=1))
     assert pulse.hindrances == {}
+
+
+def test_hindrances_of_several_stages_at_once_are_all_kept_and_all_ended() -> None:
+    pulse = Pulse(FakeClock())
+
+    class SlowError(DatabaseUnavailableError):
+        """Another stage's recovery comes while this fault is put into words."""
+
+        def __str__(self) -> str:
+            pulse(Worked(stage="store", items=1, seconds=1))
+            return "away"
+
+    pulse(Hindered(stage="store", error=DatabaseUnavailableError("away"), pause=1))
+    pulse(Hindered(stage="claim", error=SlowError(), pause=1))
+    assert set(pulse.hindrances) == {"claim"}

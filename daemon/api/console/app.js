@@ -22,7 +22,7 @@ let leave = () => {};
 /** The address after the #, as a page and its argument. */
 function place() {
   const [name, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
-  if (!(name in PAGES) || (name === "image" && !rest.length)) return ["now", undefined];
+  if (!Object.hasOwn(PAGES, name) || (name === "image" && !rest.length)) return ["now", undefined];
   return [name, rest.length ? decoded(rest.join("/")) : undefined];
 }
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
 from daemon.api.inputs import ImageIdText, ReasonLabel, RetryBody
 from daemon.api.models import FailureAnswer, FailuresAnswer, ImageAnswer, JobAnswer, Retried, VectorAnswer
@@ -19,7 +19,9 @@ MOST_FAILURES = 1_000
 
 def image_routes(house: House) -> APIRouter:
     """`/images`, `/failures` and `/retry`."""
-    router = APIRouter(tags=["images"], route_class=WholeIds)
+    router = APIRouter(
+        tags=["images"], route_class=WholeIds, dependencies=[Depends(house.desk)], responses=documented(429)
+    )
 
     @router.get("/images/{image_id}", responses=documented(404))
     def get_image(image_id: ImageIdText) -> ImageAnswer:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
@@ -25,7 +25,7 @@ def process_routes(house: House) -> APIRouter:
     """`/process` and `/runs`."""
     router = APIRouter(tags=["process"])
     processor = Processor(house)
-    runs, waiting = _Runs(house), Seats(MOST_WAITING)
+    runs, waiting = _Runs(house), Seats(MOST_WAITING, "runs")
 
     @router.post("/process/image", responses=documented(400, 404, 429))
     async def process_image(request: Request, body: ProcessImage) -> Processed:
@@ -53,7 +53,7 @@ def process_routes(house: House) -> APIRouter:
             response.status_code = 200
             return await unless_gone(request, runs.finished(await runs.begin(asked)))
 
-    @router.get("/runs/{run_id}", responses=documented(404))
+    @router.get("/runs/{run_id}", responses=documented(404, 429), dependencies=[Depends(house.desk)])
     def get_run(run_id: UUID) -> RunAnswer:
         """How far a run is."""
         return runs.look(run_id)

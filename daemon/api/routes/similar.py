@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from daemon.api.embedding import embed_upload, embed_url
@@ -22,7 +22,7 @@ def similar_routes(house: House) -> APIRouter:
     """`/similar`."""
     router = APIRouter(tags=["similar"], route_class=WholeIds)
 
-    @router.get("/similar/{image_id}", responses=documented(404))
+    @router.get("/similar/{image_id}", responses=documented(404, 429), dependencies=[Depends(house.desk)])
     def similar_to_image(image_id: ImageIdText, k: NearestCount = 10) -> SimilarAnswer:
         """The images nearest to one of the table. 404 when it has no vector."""
         return _answer(house.services.similar.to_image(image_id, k))
