@@ -1,8 +1,8 @@
 """Writes what became of claims: vectors, failures, retries, releases. Fenced, and nothing is left half-done."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from daemon.db.driver import Cursor, mapped_errors, sqlstate
+from daemon.db.driver import Cursor, sqlstate
 from daemon.db.encode import VectorColumn, encode, id_kind
 from daemon.db.jobs import fences
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
+from daemon.db.row_faults import Patience, RowLockedError, RowRefusedError, locks_of_rows, refusals_of_rows
 from daemon.errors import DatabaseError, DatabaseUnavailableError, FailureClass, Reason
 from daemon.records import Claim, Dead, ImageId, Outcome, Released, Retry, Stored
 
@@ -26,10 +27,7 @@ POSTPONE_SECONDS = 5.0
 """Until an image, or a vector, that another session holds locked is tried again."""
 LONGEST_DETAIL = 2000
 LOCK_IMAGE = "FOR KEY SHARE SKIP LOCKED"
-LOCK_NOT_AVAILABLE = "55P03"
 FOREIGN_KEY_VIOLATION = "23503"
-REFUSED_CLASSES = frozenset({"22", "23", "P0"})
-"""Data exception, integrity constraint violation, and what a trigger raises: faults of a row, not of the database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,31 +83,46 @@ class OutcomeWriter:
 
         Raises `DatabaseUnavailableError` or `DatabaseError`; calling again with the same outcomes is then right.
         """
-        if not outcomes:
-            return Written()
+        return self._write_parts(outcomes, Patience()) if outcomes else Written()
+
+    def _write_parts(self, outcomes: Sequence[Outcome], patience: Patience) -> Written:
+        """The whole, or else its halves: that singles out the rows that are to blame."""
+        if patience.is_over:
+            return self._write_without_vectors(outcomes)
         try:
             return self._write(outcomes)
-        except (_RowLockedError, _RowRefusedError) as error:
+        except (RowLockedError, RowRefusedError) as error:
+            patience.spend(error)
             if len(outcomes) == 1:
                 return self._write_instead(outcomes[0], error)
         half = len(outcomes) // 2
-        return self.write(outcomes[:half]) + self.write(outcomes[half:])
+        return self._write_parts(outcomes[:half], patience) + self._write_parts(outcomes[half:], patience)
 
     def _write(self, outcomes: Sequence[Outcome]) -> Written:
         stored = [outcome for outcome in outcomes if isinstance(outcome, Stored)]
         settled = [_settlement(outcome) for outcome in outcomes if not isinstance(outcome, Stored)]
-        with self._pool.transaction() as cursor:
+        # Deferred constraints and triggers object at COMMIT only.
+        with refusals_of_rows(), self._pool.transaction() as cursor:
             done = self._store(cursor, stored) | self._settle(cursor, settled)
             locked = self._locked(cursor, [one.claim for one in outcomes if one.claim.image_id not in done])
         return _count(outcomes, done, locked)
+
+    def _write_without_vectors(self, outcomes: Sequence[Outcome]) -> Written:
+        """Images with a vector go back to the queue; everything else is written."""
+        settled = [_postponement(one.claim) if isinstance(one, Stored) else _settlement(one) for one in outcomes]
+        with self._pool.transaction() as cursor:
+            done = self._settle(cursor, settled)
+            locked = self._locked(cursor, [one.claim for one in outcomes if one.claim.image_id not in done])
+        others = done - {one.claim.image_id for one in outcomes if isinstance(one, Stored)}
+        return _count(outcomes, others, locked)
 
     def _write_instead(self, outcome: Outcome, error: DatabaseError | DatabaseUnavailableError) -> Written:
         """One whose row PostgreSQL did not take goes back to the queue when it was locked, and is dead otherwise."""
         if sqlstate(error) == FOREIGN_KEY_VIOLATION:
             # Its image was deleted in mid-store, where it may not be locked against that. By now that shows.
-            with suppress(_RowRefusedError):
+            with suppress(RowRefusedError):
                 return self._write([outcome])
-        locked = isinstance(error, _RowLockedError)
+        locked = isinstance(error, RowLockedError)
         dead = _refused(outcome.claim, error)
         with self._pool.transaction() as cursor:
             done = self._settle(cursor, [_postponement(outcome.claim) if locked else _settlement(dead)])
@@ -125,7 +138,7 @@ class OutcomeWriter:
         claims, vectors = [one.claim for one in stored], np.stack([one.vector for one in stored])
         statements = self._statements(id_kind(claims[0].image_id))
         cursor.execute(statements["prepare_store"])
-        with _faults_of_rows():
+        with locks_of_rows():
             cursor.copy_expert(statements["stage"], BytesIO(encode(claims, vectors, self._column.kind)))
             cursor.execute(statements["store"], self._parameters(vectors.shape[1]))
         return {image_id for (image_id,) in cursor.fetchall()}
@@ -150,30 +163,6 @@ class OutcomeWriter:
         cursor.execute(self._statements(id_kind(claims[0].image_id))["hold"], fences(claims))
         held = set(cursor.fetchall())
         return tuple(claim for claim in claims if (claim.image_id, claim.token) in held)
-
-
-class _RowLockedError(DatabaseUnavailableError):
-    """Another session is writing one of these vectors and does not come to an end."""
-
-
-class _RowRefusedError(DatabaseError):
-    """One of these rows is not to the table's liking."""
-
-
-@contextmanager
-def _faults_of_rows() -> Iterator[None]:
-    """Tells what is the fault of some row in the batch from what is the database's."""
-    try:
-        with mapped_errors():
-            yield
-    except DatabaseUnavailableError as error:
-        if sqlstate(error) == LOCK_NOT_AVAILABLE:
-            raise _RowLockedError(str(error)) from error.__cause__
-        raise
-    except DatabaseError as error:
-        if sqlstate(error)[:2] in REFUSED_CLASSES:
-            raise _RowRefusedError(str(error)) from error.__cause__
-        raise
 
 
 class _Settlement(NamedTuple):

@@ -2,14 +2,17 @@
 
 -- name: begin
 -- One sweeper at a time; the lock ends with the transaction, so it works behind PgBouncer too. The settings keep the
--- plans to index scans whatever the statistics say (or do not say yet). The short lock_timeout, well below
--- deadlock_timeout, makes the sweep and never the users' transaction give way.
+-- plans to index scans whatever the statistics say (or do not say yet). All waits of a tick together are shorter than
+-- deadlock_timeout, which makes the sweep and never the users' transaction give way.
 SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0)),
        set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
        set_config('lock_timeout', %(lock_timeout)s, true)
 
+-- name: hurry
+SELECT set_config('lock_timeout', %(lock_timeout)s, true)
+
 -- name: position
-SELECT cursor_id, highest_id, cycle, cycle_looked, cycle_found FROM {sweep} FOR UPDATE
+SELECT cursor_id, highest_id, cycle, cycle_looked, cycle_found, cycle_left_out FROM {sweep} FOR UPDATE
 
 -- name: targets
 -- The model that counts, the generation, since when a forced reprocess walks, and whether one is not over.
@@ -85,7 +88,7 @@ DELETE FROM {job} j USING locked WHERE j.image_id = locked.image_id
 
 -- name: save
 UPDATE {sweep} SET cursor_id = %(cursor)s, highest_id = %(highest)s, cycle = %(cycle)s, ticked_at = now(),
-    cycle_looked = %(looked)s, cycle_found = %(found)s,
+    cycle_looked = %(looked)s, cycle_found = %(found)s, cycle_left_out = %(left_out)s,
     cycle_started_at = CASE WHEN %(began)s THEN now() ELSE cycle_started_at END,
     cycle_ended_at = CASE WHEN %(ended)s THEN now() ELSE cycle_ended_at END
 

@@ -29,11 +29,14 @@ NEW, BACKFILL = 0, 1
 """Priorities: an id above all that were ever seen is a new image. Claims take the lower first."""
 
 LOCK_TIMEOUT = "200ms"
-"""Far below the server's deadlock_timeout of one second: where two would block each other, the sweep gives way."""
+HURRIED_LOCK_TIMEOUT = "15ms"
+"""The first wait of a tick, and each one after it: whoever holds a job for so long will hold it for longer. All of
+them together stay below the server's deadlock_timeout of one second: where two would block each other, the sweep, which
+holds what it has queued until the tick is over, gives way before a user's transaction is the victim."""
 
 LOCKED_TRIES = 24
-"""How often a tick runs into `LOCK_TIMEOUT` before it leaves the rest to the next cycle: halving ten thousand ids down
-to the one that somebody holds takes 14."""
+"""How often a tick runs into one of them before it leaves the rest to the next cycle: halving ten thousand ids down to
+the one that somebody holds takes 14."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,7 @@ class _Tick:
         self._options = options
         self._signature = signature
         self._tries_left = LOCKED_TRIES
+        self._left_out = 0
 
     def look_on(self) -> Swept:
         """While another sweeps: how this daemon's signature stands, and no more."""
@@ -120,8 +124,10 @@ class _Tick:
             self._save(before, replace(position, found=position.found + new))
             return replace(swept, full=True, queued=new)
         found = self._find(position.cursor, targets, room)
+        self._left_out = 0  # Of those above, the walk itself comes by.
         queued = self._queue(found.missing, BACKFILL, targets)
-        after = advance(position, found, room=room, window=self._options.window, queued=queued + new)
+        window, left_out = self._options.window, self._left_out
+        after = advance(position, found, room=room, window=window, queued=queued + new, left_out=left_out)
         forgotten = self._forget(position.cursor, after.cursor)
         self._save(before, after)
         return replace(
@@ -131,9 +137,9 @@ class _Tick:
             forgotten=forgotten,
             cycle=after.cycle,
             cycle_found=after.found,
-            cycle_ended=after.cycle > before.cycle,
+            cycle_ended=after.ended(before),
             cursor=after.cursor,
-            reprocessing=targets.reprocessing and not self._finished(walked=after.cycle > before.cycle),
+            reprocessing=targets.reprocessing and not self._finished(walked=after.ended(before) and not after.left_out),
         )
 
     def _look_above(self, position: Position, targets: _Targets, room: int) -> tuple[Position, int]:
@@ -147,8 +153,8 @@ class _Tick:
         return replace(position, highest=reached(found, room, position.highest)), queued
 
     def _position(self) -> Position:
-        cursor, highest, cycle, looked, found = self._one("position")
-        return Position(cursor=cursor, highest=highest, cycle=cycle, looked=looked, found=found)
+        cursor, highest, cycle, looked, found, left_out = self._one("position")
+        return Position(cursor=cursor, highest=highest, cycle=cycle, looked=looked, found=found, left_out=left_out)
 
     def _targets(self) -> _Targets:
         model, generation, forced_since, reprocessing = self._one("targets")
@@ -175,7 +181,10 @@ class _Tick:
 
     def _queue(self, ids: Sequence[ImageId], priority: int, targets: _Targets) -> int:
         """Makes jobs, and gives how many. Whoever holds one of these jobs in an open transaction is not waited for."""
-        if not ids or self._tries_left <= 0:
+        if not ids:
+            return 0
+        if self._tries_left <= 0:
+            self._left_out += len(ids)
             return 0
         try:
             with savepoint(self._cursor):
@@ -183,8 +192,12 @@ class _Tick:
                 return self._cursor.rowcount
         except DatabaseUnavailableError:
             self._tries_left -= 1
-            half = len(ids) // 2
-            return sum(self._queue(part, priority, targets) for part in (ids[:half], ids[half:]) if half)
+            self._execute("hurry", lock_timeout=HURRIED_LOCK_TIMEOUT)
+        if len(ids) == 1:
+            self._left_out += 1
+            return 0
+        half = len(ids) // 2
+        return sum(self._queue(part, priority, targets) for part in (ids[:half], ids[half:]))
 
     def _forget(self, after: ImageId | None, upto: ImageId | None) -> int:
         self._execute("forget", after=after, upto=upto, window=self._options.window)
@@ -198,8 +211,9 @@ class _Tick:
             cycle=after.cycle,
             looked=after.looked,
             found=after.found,
+            left_out=after.left_out,
             began=before.cursor is None and after != before,
-            ended=after.cycle > before.cycle,
+            ended=after.ended(before),
         )
 
     def _finished(self, *, walked: bool) -> bool:

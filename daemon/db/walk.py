@@ -12,7 +12,7 @@ starve all others; but with them the queue is at most so many times as long."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where the sweep is. `cursor` None: at the beginning of a cycle. `looked` and `found` count since then."""
+    """Where the sweep is. `cursor` None: at the beginning of a cycle. The last three count since then."""
 
     cursor: ImageId | None = None
     highest: ImageId | None = None
@@ -20,6 +20,12 @@ class Position:
     cycle: int = 0
     looked: int = 0
     found: int = 0
+    left_out: int = 0
+    """Images that were not queued, since another session held their jobs."""
+
+    def ended(self, before: "Position") -> bool:
+        """Whether a cycle has ended since then."""
+        return self.cycle > before.cycle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +88,16 @@ def reached(found: Found, room: int, before: ImageId | None) -> ImageId | None:
     return before if found.last is None else found.last
 
 
-def advance(position: Position, found: Found, *, room: int, window: int, queued: int) -> Position:
+def advance(position: Position, found: Found, *, room: int, window: int, queued: int, left_out: int = 0) -> Position:
     """The position after a window; at the end of the table that is the beginning of the next cycle."""
     where = reached(found, room, position.cursor)
-    begun = position if position.cursor is not None else replace(position, looked=0, found=0)
-    counted = replace(begun, looked=begun.looked + found.looked, found=begun.found + queued)
+    begun = position if position.cursor is not None else replace(position, looked=0, found=0, left_out=0)
+    counted = replace(
+        begun,
+        looked=begun.looked + found.looked,
+        found=begun.found + queued,
+        left_out=begun.left_out + left_out,
+    )
     if found.looked < window and not _cut_short(found, room):
         # Ids above may have gone since they were seen, so what counts as new is put right once a cycle.
         return replace(counted, cursor=None, highest=where, cycle=position.cycle + 1)

@@ -10,6 +10,7 @@ import pytest
 
 from daemon.db.jobs import JobQueue
 from daemon.db.outcomes import LONGEST_DETAIL, OutcomeWriter, Written
+from daemon.db.row_faults import LOCKED_TRIES
 from daemon.db.schema import SchemaOptions, migrate
 from daemon.errors import DatabaseUnavailableError, Reason
 from daemon.records import Claim, Dead, Outcome, Released, Retry, Stored
@@ -222,6 +223,38 @@ def test_a_vector_that_somebody_is_inserting_costs_its_neighbours_nothing(databa
     assert database.execute(JOBS) == [(4, "pending", 0, None)]
 
 
+def test_a_writer_does_not_bear_with_others_for_as_long_as_a_lease(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody inserts the vectors of half a batch, and does not come to an end."""
+    monkeypatch.setattr("daemon.db.outcomes.LOCK_TIMEOUT", "50ms")
+    claims = claimed(database, range(1, 65))
+    outcomes: list[Outcome] = [*stored(claims[:63]), Released(claim=claims[63])]
+    writer, tries = writer_of(database), 0
+    once = writer._write
+
+    def counted(outcomes: Sequence[Outcome]) -> Written:
+        nonlocal tries
+        tries += 1
+        return once(outcomes)
+
+    monkeypatch.setattr(writer, "_write", counted)
+    with closing(database.connect()) as session:
+        session.cursor().execute(
+            "INSERT INTO tb_hsx_img_value (image_id, feature_vector) "
+            "SELECT n, '[1,2,3,4]' FROM generate_series(1, 64, 2) n"
+        )
+        written = writer.write(outcomes)
+        assert tries < 2 * LOCKED_TRIES
+        assert written.released == 1
+        assert written.stored + len(written.overtaken) == 63
+        assert set(range(1, 64, 2)) <= set(written.overtaken)
+        session.rollback()
+    assert database.execute("SELECT DISTINCT state, attempts, lease_token IS NULL FROM vectord.job") == [
+        ("pending", 0, True)
+    ]
+
+
 def test_of_a_deadlock_the_store_is_the_victim(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own patience is shorter than PostgreSQL's, so here it is longer, for a deadlock to come about at all."""
     monkeypatch.setattr("daemon.db.outcomes.LOCK_TIMEOUT", "60s")
@@ -274,6 +307,19 @@ def test_a_row_that_the_table_refuses_costs_its_neighbours_nothing(database: Dat
     assert (dead.claim, dead.stage, dead.reason) == (claims[2], "store", Reason.VECTOR_REFUSED)
     assert database.execute(JOBS) == [(3, "dead", 1, "vector_refused")]
     assert "not_three" in database.execute("SELECT last_error FROM vectord.job")[0][0]
+
+
+def test_a_row_that_is_refused_at_the_end_of_the_transaction_costs_its_neighbours_nothing(database: Database) -> None:
+    claims = claimed(database, range(1, 8))
+    database.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$; "
+        "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON tb_hsx_img_value DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW WHEN (NEW.image_id = 3) EXECUTE FUNCTION refuse()"
+    )
+    written = writer_of(database).write(stored(claims))
+    assert (written.stored, [dead.claim for dead in written.refused]) == (6, [claims[2]])
+    assert database.execute(JOBS) == [(3, "dead", 1, "vector_refused")]
+    assert "not this one" in database.execute("SELECT last_error FROM vectord.job")[0][0]
 
 
 def test_failures_are_written_as_decided(database: Database) -> None:

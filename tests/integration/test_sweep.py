@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from threading import Barrier, Thread
+from time import sleep
 from typing import Any
 from uuid import UUID
 
@@ -8,9 +9,9 @@ import pytest
 
 from daemon.db.generation import Generations, Instance
 from daemon.db.names import Names
-from daemon.db.sweep import SweepOptions, SweepWindow
+from daemon.db.sweep import HURRIED_LOCK_TIMEOUT, LOCK_TIMEOUT, LOCKED_TRIES, SweepOptions, SweepWindow
 from daemon.db.walk import Swept
-from tests.postgres import Database
+from tests.postgres import Database, wait_until_blocked
 
 MakeDatabase = Callable[..., Database]
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
@@ -129,6 +130,21 @@ def test_ids_that_are_null_are_no_images(make_database: MakeDatabase) -> None:
     made.execute("INSERT INTO picture VALUES (NULL, 'x'), (1, 'x'), (NULL, 'x')")
     cycle(window(made, window=2))
     assert jobs(made) == [1]
+
+
+def test_a_row_whose_id_is_null_is_its_writers_business(make_database: MakeDatabase) -> None:
+    made = make_database(
+        Names(source_table="public.picture"), "CREATE TABLE picture (id bigint UNIQUE, url text, note text)"
+    )
+    made.execute("INSERT INTO picture VALUES (NULL, 'x'), (1, 'x')")
+    made.execute("UPDATE picture SET note = 'seen'")
+    made.execute("UPDATE picture SET url = 'y' WHERE id IS NULL")
+    assert jobs(made) == [1]
+    made.execute("UPDATE picture SET id = 2 WHERE id IS NULL")
+    assert jobs(made) == [1, 2]
+    made.execute("UPDATE picture SET id = NULL WHERE id = 1")
+    made.execute("DELETE FROM picture WHERE id IS NULL")
+    assert jobs(made) == [2]
 
 
 def test_a_low_id_that_was_committed_late_is_found_by_the_next_cycle(untriggered: Database) -> None:
@@ -262,6 +278,52 @@ def test_a_job_that_an_open_transaction_holds_holds_nothing_else_up(database: Da
         assert swept.queued == 199
         other.commit()
     assert jobs(database) == list(range(1, 201))
+
+
+def test_a_users_transaction_is_no_victim_of_the_sweep(database: Database) -> None:
+    """It holds a job that the sweep wants, and then wants one that the sweep has made."""
+    database.insert(range(1, 1001))
+    database.execute("DELETE FROM vectord.job")
+    with closing(database.connect()) as user, user.cursor() as cursor:
+        cursor.execute("UPDATE ecai.tb_image SET url = 'new' WHERE id = 900")
+        with database.in_thread(lambda: window(database).step(SIGNATURE)) as sweeping:
+            wait_until_blocked(database, by=user)
+            sleep(0.25)  # By then the sweep has had its first wait, has made half of the jobs, and waits again.
+            cursor.execute("UPDATE ecai.tb_image SET url = 'new' WHERE id = 1")
+            assert sweeping.result(60).queued in {998, 999}
+        user.commit()
+    assert jobs(database) == list(range(1, 1001))
+
+
+def test_a_tick_waits_for_others_for_less_than_a_deadlock_takes_to_be_seen(database: Database) -> None:
+    first, others, limit = (
+        database.execute("SELECT extract(epoch FROM %s::interval)", (text,))[0][0]
+        for text in (LOCK_TIMEOUT, HURRIED_LOCK_TIMEOUT, database.execute("SHOW deadlock_timeout")[0][0])
+    )
+    assert first + others * (LOCKED_TRIES - 1) < float(limit) * 0.6
+
+
+def test_a_reprocess_that_left_images_out_goes_through_the_table_again(database: Database) -> None:
+    """Foreign vectors are found while it walks, and never again."""
+    database.insert(range(1, 2001))
+    database.execute(
+        "INSERT INTO tb_hsx_img_value (image_id, feature_vector, model_version) "
+        "SELECT n, '[1,2,3,4]', 'CLIP' FROM generate_series(1, 2000) n"
+    )
+    database.execute("DELETE FROM vectord.job")
+    generations = Generations(database.pool, database.names)
+    generations.on_start(Instance(name="a", boot_id="boot", signature=SIGNATURE))
+    present = SIGNATURE.replace(":g0", f":g{generations.raise_now()}")
+    sweep = window(database)
+    with closing(database.connect()) as user, user.cursor() as cursor:
+        cursor.execute("UPDATE ecai.tb_image SET url = 'new' WHERE id IN (100, 700, 1300, 1900)")
+        (first, *_) = cycle(sweep, present)
+        assert 0 < first.queued < 1996
+        user.rollback()
+    assert database.execute("SELECT walked_at IS NULL FROM vectord.reprocess WHERE forced") == [(True,)]
+    cycle(sweep, present)
+    assert jobs(database) == list(range(1, 2001))
+    assert database.execute("SELECT walked_at IS NULL FROM vectord.reprocess WHERE forced") == [(False,)]
 
 
 def test_one_sweeps_at_a_time(untriggered: Database) -> None:

@@ -2,7 +2,8 @@
 -- application that writes images needs no right on vectord's schema. Their owner's rights are no prey for the caller's
 -- search_path: the functions set their own, but for the one that every INSERT pays for, which saves a tenth of its cost by
 -- naming the schema of each function and operator. A job that is there already comes to stand for a new
--- revision of its image; jobs are locked in the order of their ids. ring.sql is what tells the daemons.
+-- revision of its image; jobs are locked in the order of their ids. A row whose id is NULL is no image, and its writer's
+-- business alone. ring.sql is what tells the daemons.
 
 CREATE OR REPLACE FUNCTION {schema}.image_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -11,7 +12,7 @@ DECLARE
     bell bigint;
 BEGIN
     INSERT INTO {job} AS j (image_id)
-    SELECT n.{source_id} FROM new_rows n
+    SELECT n.{source_id} FROM new_rows n WHERE n.{source_id} IS NOT NULL
     ON CONFLICT (image_id) DO UPDATE SET {renewed};
     {ring}
     RETURN NULL;
@@ -28,7 +29,8 @@ BEGIN
     WHERE j.image_id = o.{source_id} AND NOT EXISTS (SELECT FROM new_rows n WHERE n.{source_id} = o.{source_id});
     INSERT INTO {job} AS j (image_id)
     SELECT n.{source_id} FROM new_rows n LEFT JOIN old_rows o ON o.{source_id} = n.{source_id}
-    WHERE o.{source_id} IS NULL OR o.{source_location} IS DISTINCT FROM n.{source_location}
+    WHERE n.{source_id} IS NOT NULL
+        AND (o.{source_id} IS NULL OR o.{source_location} IS DISTINCT FROM n.{source_location})
     ORDER BY n.{source_id}
     ON CONFLICT (image_id) DO UPDATE SET {renewed};
     {ring}
