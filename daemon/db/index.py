@@ -36,6 +36,8 @@ class _Found:
     column: Column
     valid: Sequence[str]
     invalid: Sequence[str]
+    builder: int | None
+    """The server's process that builds one just now."""
 
 
 class VectorIndex:
@@ -56,6 +58,7 @@ class VectorIndex:
         """Builds the index if there is none, and tells how far it is. Whoever stops listening breaks the build off."""
         found = self._found()
         if not found.valid:
+            _refuse_beside(found.builder)
             sql = index_sql(self._names, found.column.type_schema, found.column.type, concurrently=True)
             yield from self._run([*_drops(found.invalid), sql])
 
@@ -65,6 +68,7 @@ class VectorIndex:
         if not found.valid:
             yield from self.build()
             return
+        _refuse_beside(found.builder)
         yield from self._run([*_drops(found.invalid), *(f"REINDEX INDEX CONCURRENTLY {name}" for name in found.valid)])
 
     def drop(self) -> Sequence[str]:
@@ -86,8 +90,11 @@ class VectorIndex:
                 )
             cursor.execute(self._queries["vector_indexes"], {"oid": table.oid, "column": column.name})
             rows = cursor.fetchall()
+            cursor.execute(self._queries["index_builder"], {"oid": table.oid})
+            builder = cursor.fetchone()
         return _Found(
             column=column,
+            builder=builder[0] if builder else None,
             valid=[name for name, valid in rows if valid],
             invalid=[name for name, valid in rows if not valid],
         )
@@ -129,6 +136,15 @@ def _execute(cursor: Cursor, statements: Sequence[str]) -> None:
     with mapped_errors():
         for statement in statements:
             cursor.execute(statement)
+
+
+def _refuse_beside(builder: int | None) -> None:
+    """What looks left behind is what another session is at work on, perhaps for hours already."""
+    if builder is not None:
+        raise DatabaseError(
+            f"process {builder} of PostgreSQL is building an index of this table already: wait for its end, "
+            f"or end it with SELECT pg_cancel_backend({builder})"
+        )
 
 
 def _drops(names: Sequence[str]) -> list[str]:

@@ -12,6 +12,10 @@ JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
 WHERE i.indrelid = %(oid)s AND m.amname = 'hnsw' AND a.attname = %(column)s
 ORDER BY 1
 
+-- name: index_builder
+-- Who builds an index of this table at this moment. Of other roles' builds the table is not shown.
+SELECT pid FROM pg_stat_progress_create_index WHERE relid = %(oid)s LIMIT 1
+
 -- name: index_progress
 SELECT phase, blocks_done, blocks_total FROM pg_stat_progress_create_index WHERE pid = %(pid)s
 

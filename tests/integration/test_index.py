@@ -71,6 +71,24 @@ def test_a_build_that_is_broken_off_leaves_nothing(database: Database) -> None:
     assert database.execute(INDEXES) == []
 
 
+def test_a_build_that_still_runs_is_left_alone(database: Database) -> None:
+    """Its client may be gone: PostgreSQL goes on."""
+    database.execute(ROWS.format("real[]::vector(4)"))
+    index = VectorIndex(database.pool, database.names, look_seconds=0.01)
+    index.drop()
+    with closing(database.connect()) as session:
+        session.cursor().execute("UPDATE tb_hsx_img_value SET model_version = 'x' WHERE image_id = 1")
+        building = index.build()
+        next(building)
+        other = VectorIndex(database.pool, database.names)
+        for again in (other.build, other.rebuild):
+            with pytest.raises(DatabaseError, match=r"process \d+ .* is building an index .*pg_cancel_backend"):
+                list(again())
+        session.commit()
+    list(building)
+    assert [row[1] for row in database.execute(INDEXES)] == [True]
+
+
 def test_what_an_earlier_build_left_is_cleared_away(database: Database) -> None:
     database.execute(
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'tb_hsx_img_value_feature_vector_hnsw'::regclass"
