@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,10 @@ def load(path: Path | None = None) -> Settings:
 
     Raises `ConfigurationError` that tells every mistake, each with its key.
     """
-    if path is not None and not path.is_file():
-        raise ConfigurationError(f"there is no configuration file {path}; name one with --config")
-    load_dotenv(Path(".env"))
+    if path is not None:
+        _require_readable(path)
+    with _reading(Path(".env")) as file:
+        load_dotenv(file)
 
     class Layers(Settings, BaseSettings):
         model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter=DELIMITER)
@@ -113,9 +115,28 @@ def load(path: Path | None = None) -> Settings:
     return settings
 
 
+@contextmanager
+def _reading(file: Path) -> Iterator[Path]:
+    """Raises `ConfigurationError` where it cannot be read, or is no text."""
+    try:
+        yield file
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}") from error
+
+
+def _require_readable(path: Path) -> None:
+    with _reading(path):
+        try:
+            path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ConfigurationError(f"there is no configuration file {path}; name one with --config") from None
+
+
 def _from_credential(environment: Mapping[str, str]) -> dict[str, Any]:
-    file = credential(environment, CREDENTIAL)
-    return {"database": {"dsn": file.read_text().strip()}} if file else {}
+    if (file := credential(environment, CREDENTIAL)) is None:
+        return {}
+    with _reading(file):
+        return {"database": {"dsn": file.read_text(encoding="utf-8").strip()}}
 
 
 def _from_old_names(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -149,8 +149,8 @@ class Foreground:
         self._notifier.reloading()
         try:
             told = self._take_over(self._daemon, self._read())
-        except VectordError as error:
-            _log.error("reload.refused", error=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, systemd has to hear of the end, and the daemon goes on
+            _log.error("reload.refused", error=str(error), exc_info=not isinstance(error, VectordError))
             told = f"reload refused, nothing has changed: {error}"
         self._notifier.ready(told)
 

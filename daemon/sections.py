@@ -50,7 +50,12 @@ class Database(Section):
     @field_validator("state_dir")
     @classmethod
     def _find(cls, value: Path) -> Path:
-        return default_state_dir(os.environ) if str(value) == "auto" else value.expanduser().absolute()
+        if str(value) == "auto":
+            return default_state_dir(os.environ)
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError as error:
+            raise ValueError(f"{value}: {error}") from error
 
 
 class Source(Section):

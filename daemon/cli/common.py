@@ -1,5 +1,6 @@
 """What the commands share: their options, the configuration, the database, the terminal."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON, for 
 
 def read_settings(config: Path | None) -> Settings:
     """Those of this file, or of config.toml where there is one. Raises `ConfigurationError`."""
-    return load(config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
+    # Not Path.is_file: a working folder that may not be searched has no configuration in it.
+    return load(config or (DEFAULT_CONFIG if os.path.isfile(DEFAULT_CONFIG) else None))  # noqa: PTH113 - as said
 
 
 @contextmanager

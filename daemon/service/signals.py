@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from types import FrameType
 
+import structlog
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Those that ask a command to end; the last one is a terminal that was closed."""
 
 Calls = Mapping[int, Callable[[], None]]
+_log = structlog.get_logger("vectord")
 
 
 class StopRequest:
@@ -76,7 +79,10 @@ def _nohup(number: int) -> bool:
 def _listen(reader: socket.socket, calls: Calls) -> None:
     while received := reader.recv(1):
         if call := calls.get(received[0]):
-            call()
+            try:
+                call()
+            except Exception:  # noqa: BLE001 - the next signal may be the one to end
+                _log.exception("signal.failed", number=received[0])
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

@@ -116,6 +116,32 @@ def test_broken_toml_names_the_file(tmp_path: Path) -> None:
         load(file)
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes("# Größe\n".encode("latin-1"))
+    for file in (latin, tmp_path):  # The second one is a folder.
+        with pytest.raises(ConfigurationError, match=f"{file} cannot be read"):
+            load(file)
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_bytes("VECTORD_QUEUE__SCHEMA=größe\n".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"\.env cannot be read"):
+        load()
+
+
+def test_a_credential_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "database_dsn").write_bytes(b"host=\xff")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="database_dsn cannot be read"):
+        load()
+
+
+def test_the_home_of_nobody_is_a_mistake_among_others(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[database]\nstate_dir = "~nosuch/x"\n[model]\nalpha = 7\n')
+    with pytest.raises(ConfigurationError, match=r"(?s)database\.state_dir: .*~nosuch.*model\.alpha"):
+        load(file)
+
+
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no configuration file"):
         load(tmp_path / "none.toml")

@@ -153,8 +153,8 @@ def test_a_reload_takes_over_what_can_change(fake: Fake, systemd: Systemd) -> No
 
 @pytest.mark.parametrize(
     "wanted",
-    [ConfigurationError("queue.poll_seconds: no"), plain(http={"token_file": "nowhere"})],
-    ids=["file", "token"],
+    [ConfigurationError("queue.poll_seconds: no"), plain(http={"token_file": "nowhere"}), PermissionError("not yours")],
+    ids=["file", "token", "defect"],
 )
 def test_a_bad_configuration_changes_nothing_and_says_so(
     fake: Fake, systemd: Systemd, wanted: Settings | Exception

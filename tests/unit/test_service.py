@@ -58,6 +58,19 @@ def test_each_signal_makes_its_call() -> None:
         assert not ended.is_set()
 
 
+def test_a_call_that_fails_keeps_no_other_from_being_made() -> None:
+    ended = Event()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with on_signals({signal.SIGHUP: fail, signal.SIGTERM: ended.set}), structlog.testing.capture_logs() as told:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.wait(60)
+    assert [line["event"] for line in told] == ["signal.failed"]
+
+
 def test_under_nohup_a_closed_terminal_changes_nothing() -> None:
     usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
