@@ -7,6 +7,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from daemon.cli.changing import index, reprocess, retry
 from daemon.cli.looking import failures, similar, status, why
@@ -35,5 +36,6 @@ def main() -> None:
 
 
 def _fail(error: Exception, status: int) -> None:
-    Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+    # Text, not markup: what stands in brackets in a message is part of it.
+    Console(stderr=True).print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)
     sys.exit(status)

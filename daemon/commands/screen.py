@@ -1,4 +1,7 @@
-"""What people see: one function for each record that a command shows."""
+"""What people see: one function for each record that a command shows.
+
+What comes from the tables goes into `Text`, not markup: a location in brackets is a location.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -31,15 +34,15 @@ def _facts(seen: Status) -> Table:
     backlog, sweep = seen.backlog, seen.sweep
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("images", str(seen.images))
-    table.add_row("signature", seen.signature or "none yet: no daemon has started")
+    table.add_row("signature", Text(seen.signature or "none yet: no daemon has started"))
     for version, figure in seen.versions.items():
         mark = "" if version == seen.signature else "  (not the present one)"
-        table.add_row("vectors", f"{figure}  {version or 'without model_version'}{mark}")
+        table.add_row("vectors", Text(f"{figure}  {version or 'without model_version'}{mark}"))
     table.add_row("queue", f"{backlog.leased} in work, {backlog.due} due, {backlog.waiting} waiting for a retry")
     if backlog.oldest:
         table.add_row("oldest", f"queued {_ago(backlog.oldest, seen.taken_at)}")
     for reason, figure in seen.dead.items():
-        table.add_row(Text("failed", style="red"), f"{figure} × {reason}: {explain(reason)}")
+        table.add_row(Text("failed", style="red"), Text(f"{figure} × {reason}: {explain(reason)}"))
     table.add_row(
         "sweep", f"cycle {sweep.cycle}, {sweep.looked:,} ids looked at, last {_ago(sweep.ticked_at, seen.taken_at)}"
     )
@@ -59,7 +62,7 @@ def _workers(seen: Status) -> Sequence[Table]:
         return ()
     table = Table("daemon", "pid", "signature", "started", "seen", title="daemons", title_justify="left")
     for worker in seen.workers:
-        table.add_row(*_worker(worker, seen.taken_at), style="" if worker.alive else "dim")
+        table.add_row(*map(Text, _worker(worker, seen.taken_at)), style="" if worker.alive else "dim")
     return (table,)
 
 
@@ -76,7 +79,6 @@ def failures(seen: Sequence[FailureSeen]) -> RenderableType:
     for one in seen:
         when = f"{one.failed_at:%Y-%m-%d %H:%M:%S}" if one.failed_at else ""
         what = one.detail or one.explanation
-        # Text, not markup: a location in brackets is a location.
         cells = (str(one.image_id), one.reason, what, str(one.attempts), when, one.location)
         table.add_row(*map(Text, cells))
     return table
@@ -105,7 +107,7 @@ def neighbours(seen: Sequence[Neighbour]) -> RenderableType:
     """The nearest images, the nearest first."""
     table = Table("image", "cosine", "made by")
     for one in seen:
-        table.add_row(str(one.image_id), f"{one.similarity:.4f}", one.version or "")
+        table.add_row(*map(Text, (str(one.image_id), f"{one.similarity:.4f}", one.version or "")))
     return table
 
 

@@ -1,8 +1,9 @@
 """The demo's pictures: a folder of the user's, or ones drawn for the purpose, served over HTTP on loopback."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,9 @@ SUFFIXES = frozenset(
 )
 """What counts as a picture in a folder; the loaders themselves look at the bytes."""
 
+NAME_SHOWN = 24
+"""Characters of a file's name in its URL, at most 12 bytes each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
@@ -29,7 +33,8 @@ class Picture:
 
     @property
     def name(self) -> str:
-        return f"{self.label}/{self.path.name}" if self.label else self.path.name
+        """For people: bytes that are no UTF-8 can be printed nowhere."""
+        return _text(f"{self.label}/{self.path.name}" if self.label else self.path.name)
 
 
 def draw(folder: Path, count: int) -> None:
@@ -65,8 +70,20 @@ def _spread(pictures: list[Picture], count: int) -> list[Picture]:
     return [picture for _, _, picture in sorted(ranked, key=lambda entry: entry[:2])[:count]]
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+def _text(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()
+
+
+class _Gallery(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def __init__(self, *arguments: Any, pictures: Mapping[int, Picture], **more: Any) -> None:
+        self._files = {str(number): str(picture.path) for number, picture in pictures.items()}
+        super().__init__(*arguments, **more)
+
+    def translate_path(self, path: str) -> str:
+        """The number alone counts; of what is not among them, nothing is there."""
+        return self._files.get(path.split("/")[1], os.devnull + "/none")
 
     def log_message(self, *_arguments: Any) -> None:
         """A line per picture would drown the progress bar."""
@@ -78,9 +95,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """Serves the folder on a free port of 127.0.0.1 while this lasts; gives the address."""
-    with _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+def serve(pictures: Mapping[int, Picture]) -> Iterator[str]:
+    """Serves them on a free port of 127.0.0.1 while this lasts; gives the address."""
+    with _Server(("127.0.0.1", 0), partial(_Gallery, pictures=pictures)) as server:
         thread = Thread(target=server.serve_forever, name="vectord-demo-http", daemon=True)
         thread.start()
         try:
@@ -90,6 +107,6 @@ def serve(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def url(base: str, folder: Path, picture: Picture) -> str:
-    """Where `serve` serves it."""
-    return f"{base}/{quote(str(picture.path.relative_to(folder)))}"
+def url(base: str, number: int, picture: Picture) -> str:
+    """Where `serve` serves it. The name is for people, and only its end: the column of locations has a length."""
+    return f"{base}/{number}/{quote(_text(picture.path.name[-NAME_SHOWN:]))}"

@@ -43,12 +43,12 @@ class Options:
 def run(settings: Settings, options: Options, stop: StopRequest, console: Console) -> int:
     """Runs it; gives the exit status: 1 when an image that should have a vector has none."""
     with tempfile.TemporaryDirectory(prefix="vectord-demo-") as scratch:
-        folder, found = _pictures(options, Path(scratch), console)
-        with EmbeddedServer(Path(scratch) / "postgres") as server, gallery.serve(folder) as base:
+        found = _pictures(options, Path(scratch), console)
+        with EmbeddedServer(Path(scratch) / "postgres") as server, gallery.serve(found) as base:
             settings = _with_weights(_settings(settings, options, server.dsn), console)
             console.print("starting the daemon: schema, model, loaders")
             with wiring.open_daemon(settings, allow_untrained=True) as daemon:
-                locations = {number: gallery.url(base, folder, picture) for number, picture in found.items()}
+                locations = {number: gallery.url(base, number, picture) for number, picture in found.items()}
                 summary = _work(daemon, locations, found, stop, console)
                 show(summary, console)
                 if options.serve:
@@ -58,14 +58,13 @@ def run(settings: Settings, options: Options, stop: StopRequest, console: Consol
     return 0 if summary.complete else 1
 
 
-def _pictures(options: Options, scratch: Path, console: Console) -> tuple[Path, dict[int, Picture]]:
+def _pictures(options: Options, scratch: Path, console: Console) -> dict[int, Picture]:
     folder = options.images
     if folder is None:
         folder = scratch / "pictures"
         console.print(f"drawing {options.count or DRAWN} pictures")
         gallery.draw(folder, options.count or DRAWN)
-    folder = folder.absolute()
-    return folder, dict(enumerate(gallery.find(folder, options.count), start=1))
+    return dict(enumerate(gallery.find(folder.absolute(), options.count), start=1))
 
 
 def _settings(settings: Settings, options: Options, dsn: str) -> Settings:
@@ -148,6 +147,6 @@ def _named(nearest: list[Neighbour], found: Mapping[int, Picture]) -> dict[str, 
 
 def _stay(daemon: Daemon, dsn: str, base: str, stop: StopRequest, console: Console) -> None:
     console.print("\nThe daemon stays up. Insert rows and watch; Ctrl-C ends it.", highlight=False)
-    console.print(f"  psql '{dsn}'\n  pictures: {base}", highlight=False, soft_wrap=True)
+    console.print(f"  psql '{dsn}'\n  pictures: {base}/1, and so on", highlight=False, soft_wrap=True)
     console.print(f"  API:      {daemon.address}/docs\n  console:  {daemon.address}/", highlight=False, soft_wrap=True)
     stop.wait()

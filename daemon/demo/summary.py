@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from daemon.demo.pictures import Picture
 from daemon.demo.tables import Neighbour
@@ -92,5 +93,6 @@ UNTRAINED = (
 def _table(neighbours: Mapping[str, Sequence[tuple[str, float]]]) -> Table:
     table = Table("image", "nearest by pgvector, with their cosine", title="A few images and their neighbours")
     for image, others in neighbours.items():
-        table.add_row(image, "\n".join(f"{cosine:.3f}  {other}" for other, cosine in others))
+        # Text, not markup: files are named as people like.
+        table.add_row(Text(image), Text("\n".join(f"{cosine:.3f}  {other}" for other, cosine in others)))
     return table
