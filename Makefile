@@ -46,24 +46,34 @@ uninstall: ## Take that away again; data and configuration stay
 clean: ## Remove what was built
 	rm -rf .venv .venv-bench .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
+# A virtual environment whose making failed in the middle (Debian without python3-venv), or whose Python is too old or gone,
+# is made anew. `ensurepip` and the version are looked at first, so that the remedy is the last thing on the screen.
+OLD = import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)
+NO_VENV = "it cannot make virtual environments: apt install python3-venv, or make PYTHON=/path/to/another"
+define venv
+	@$(1)/bin/python -c '$(OLD)' >/dev/null 2>&1 && $(1)/bin/python -m pip --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c '$(OLD)' && \
+		{ $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON): "$(NO_VENV) >&2; false; }; } && \
+		rm -rf $(1)/bin $(1)/lib $(1)/pyvenv.cfg && $(PYTHON) -m venv $(1); }
+endef
+
 .venv/run: requirements.txt
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(call venv,.venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv/dev: requirements.txt requirements-dev.txt .venv/moto/built
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(call venv,.venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch .venv/run $@
 
 # Of its own, since what vectord is compared with is large: 5 GB, less where pip finds PyTorch's build for CPUs.
 .venv-bench/built: requirements.txt requirements-dev.txt requirements-bench.txt
-	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	$(call venv,.venv-bench)
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@
 
 .venv/moto/built: tests/requirements-moto.txt
-	@test -x .venv/moto/bin/python || $(PYTHON) -m venv .venv/moto
+	$(call venv,.venv/moto)
 	.venv/moto/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements-moto.txt
 	@touch $@

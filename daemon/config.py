@@ -10,13 +10,14 @@ from typing import Any
 
 from dotenv import load_dotenv
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -75,6 +76,16 @@ class Settings(BaseModel):
         return Settings(**{name: section | changes.get(name, {}) for name, section in values.items()})
 
 
+class _Environment(EnvSettingsSource):
+    """What should be JSON and is none goes on as the text that it is, so that it is told with all other mistakes."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
 def load(path: Path | None = None) -> Settings:
     """The settings from the file, with `.env` and the environment over it.
 
@@ -93,21 +104,19 @@ def load(path: Path | None = None) -> Settings:
             cls,
             settings_cls: type[BaseSettings],
             init_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - nothing is given by argument
-            env_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - `_Environment` stands in its place
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - load_dotenv has put it into the environment
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - systemd's credentials are read below
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             given = (_from_credential(os.environ), _from_old_names(os.environ))
             credential, old_names = (InitSettingsSource(settings_cls, init_kwargs=values) for values in given)
-            return credential, env_settings, old_names, TomlConfigSettingsSource(settings_cls, path)
+            return credential, _Environment(settings_cls), old_names, TomlConfigSettingsSource(settings_cls, path)
 
     mistakes = list(_unknown_variables(os.environ))
     try:
         settings = Layers()
     except ValidationError as error:
         mistakes += [_explain(detail) for detail in error.errors()]
-    except SettingsError as error:
-        mistakes.append(f"{error}: {error.__cause__}; a list is given as JSON, as in {PREFIX}FETCH__ALLOW_PORTS='[0]'")
     except tomllib.TOMLDecodeError as error:
         mistakes.append(f"{path} is not TOML: {error}")
     if mistakes:
@@ -168,6 +177,9 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
 
 def _explain(detail: ErrorDetails) -> str:
     key = ".".join(str(part) for part in detail["loc"][:2])
+    if detail["type"] == "tuple_type":
+        variable = PREFIX + DELIMITER.join(key.upper().split("."))
+        return f"{key}: it should be a list; in the environment as JSON: {variable}='[…]'"
     if detail["type"] != "extra_forbidden":
         return f"{key}: {detail['msg']}"
     *section, name = detail["loc"]

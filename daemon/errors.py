@@ -101,6 +101,10 @@ class ConfigurationError(VectordError):
     """The configuration, or the call, is wrong. Exit status 2."""
 
 
+class AddressError(VectordError):
+    """Nobody can listen on this address just now: it is taken, or not up yet. Trying again later may help."""
+
+
 class DatabaseUnavailableError(VectordError):
     """PostgreSQL cannot be reached, or broke off, just now. Trying again later may help."""
 

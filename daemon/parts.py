@@ -228,8 +228,8 @@ def servers(
     app = create_app(probes, opened, access, emit=emit)
     expect(routes_of(app))
     made = [HttpServer(app, host=http.host, port=http.port)]
-    if http.metrics_port:
-        made.append(HttpServer(create_probe_app(probes), host=http.host, port=http.metrics_port))
+    if port := http.port_of_probes:
+        made.append(HttpServer(create_probe_app(probes), host=http.host, port=port, key="http.metrics_port"))
     return made
 
 

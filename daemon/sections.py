@@ -150,6 +150,11 @@ class Http(Section):
     allow_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
 
+    @property
+    def port_of_probes(self) -> int:
+        """Of health and metrics, where they have one of their own; otherwise 0."""
+        return 0 if self.metrics_port == self.port else self.metrics_port
+
     @field_validator("token_file")
     @classmethod
     def _find(cls, value: str) -> str:

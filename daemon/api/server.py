@@ -1,14 +1,17 @@
 """uvicorn on a thread of the daemon."""
 
+import errno
 import socket
 from threading import Thread
 
 import uvicorn
 from fastapi import FastAPI
 
-from daemon.errors import ConfigurationError
+from daemon.errors import AddressError, ConfigurationError
 
 STOP_SECONDS = 5.0
+MAY_PASS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
+"""Another program ends, or the network comes up."""
 BACKLOG = 2048
 """uvicorn's own default."""
 KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
@@ -18,8 +21,9 @@ KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPC
 class HttpServer:
     """Serves an application until stopped. The port is bound at once, so that a port in use is a clear error."""
 
-    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
-        self._socket = listen(host, port)
+    def __init__(self, app: FastAPI, *, host: str, port: int, key: str = "http.port") -> None:
+        """Raises `ConfigurationError` and `AddressError`; `key` is the one that says the port."""
+        self._socket = listen(host, port, key)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, timeout_graceful_shutdown=int(STOP_SECONDS), lifespan="off"
         )
@@ -45,8 +49,8 @@ class HttpServer:
             self._socket.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Raises `ConfigurationError` where that cannot be done."""
+def listen(host: str, port: int, key: str = "http.port") -> socket.socket:
+    """Raises `ConfigurationError` where that can never be done, and `AddressError` where it may be another time."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -63,5 +67,6 @@ def listen(host: str, port: int) -> socket.socket:
         made.listen(BACKLOG)
     except OSError as error:
         made.close()
-        raise ConfigurationError(f"http.host, http.port: cannot listen on {host}:{port}: {error.strerror}") from error
+        kind = AddressError if error.errno in MAY_PASS else ConfigurationError
+        raise kind(f"http.host, {key}: cannot listen on {host}:{port}: {error.strerror}") from error
     return made

@@ -89,8 +89,8 @@ class _Examination:
     def _door(self) -> Iterator[Finding]:
         http = self._settings.http
         yield door.judge_port(door.look_at_port(http.host, http.port))
-        if http.metrics_port:
-            yield door.judge_port(door.look_at_port(http.host, http.metrics_port), "http.metrics_port")
+        if port := http.port_of_probes:
+            yield door.judge_port(door.look_at_port(http.host, port), "http.metrics_port")
         yield door.look_at_token(http)
 
 

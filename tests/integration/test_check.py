@@ -306,9 +306,10 @@ def test_a_state_folder_that_cannot_be_written(configure: Configure, empty_datab
 
 
 def test_a_port_that_another_program_has_and_a_token_that_is_not_there(configure: Configure, tmp_path: Path) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as other:
-        port = other.getsockname()[1]
-        given = configure(http={"port": port, "metrics_port": port, "token_file": str(tmp_path / "none")})
+    here = ("127.0.0.1", 0)
+    with closing(socket.create_server(here)) as one, closing(socket.create_server(here)) as other:
+        port, metrics_port = (taken.getsockname()[1] for taken in (one, other))
+        given = configure(http={"port": port, "metrics_port": metrics_port, "token_file": str(tmp_path / "none")})
         findings = {finding.check: finding for finding in examine(given)}
     for key in ("http.port", "http.metrics_port", "token"):
         assert findings[key].level is Level.PROBLEM

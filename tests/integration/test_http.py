@@ -24,7 +24,7 @@ from daemon.api.line import Line
 from daemon.api.server import HttpServer, listen
 from daemon.api.services import House
 from daemon.clock import SystemClock
-from daemon.errors import ConfigurationError
+from daemon.errors import AddressError, ConfigurationError
 from daemon.events import Answered
 from daemon.health import Health, State
 from daemon.telemetry.history import History
@@ -191,8 +191,17 @@ def test_a_token_comes_from_a_file(tmp_path: Path) -> None:
 
 def test_a_port_in_use_is_a_clear_error(server: HttpServer) -> None:
     port = int(server.address.rpartition(":")[2])
-    with pytest.raises(ConfigurationError, match=r"http\.port: cannot listen on 127\.0\.0\.1"):
+    with pytest.raises(AddressError, match=r"http\.port: cannot listen on 127\.0\.0\.1"):
         HttpServer(make_app(Subject()), host="127.0.0.1", port=port)
+    with pytest.raises(AddressError, match=r"http\.host, http\.metrics_port: cannot listen"):
+        listen("127.0.0.1", port, "http.metrics_port")
+
+
+def test_an_address_that_is_not_up_yet_may_be_later_and_nonsense_never() -> None:
+    with pytest.raises(AddressError, match=r"cannot listen on 203\.0\.113\.1"):
+        listen("203.0.113.1", 0)
+    with pytest.raises(ConfigurationError, match="cannot listen on no such host"):
+        listen("no such host", 0)
 
 
 def test_a_token_may_be_replaced_while_the_server_runs(subject: Subject) -> None:

@@ -105,8 +105,16 @@ def test_all_mistakes_are_told_at_once_each_with_its_key(tmp_path: Path, monkeyp
 
 def test_a_list_that_is_no_json_says_how_one_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VECTORD_FETCH__ALLOW_PORTS", "80,443")
-    with pytest.raises(ConfigurationError, match=r"a list is given as JSON, as in VECTORD_FETCH__ALLOW_PORTS='\[0\]'"):
+    monkeypatch.setenv("VECTORD_FETCH__FILE_ROOTS", "/srv/images")
+    monkeypatch.setenv("VECTORD_MODEL__ALPHA", "7")
+    with pytest.raises(ConfigurationError) as told:
         load()
+    for mistake in (
+        "fetch.allow_ports: it should be a list; in the environment as JSON: VECTORD_FETCH__ALLOW_PORTS='[…]'",
+        "fetch.file_roots: it should be a list; in the environment as JSON: VECTORD_FETCH__FILE_ROOTS='[…]'",
+        "model.alpha: ",
+    ):
+        assert mistake in str(told.value)
 
 
 def test_broken_toml_names_the_file(tmp_path: Path) -> None:
@@ -145,6 +153,12 @@ def test_the_home_of_nobody_is_a_mistake_among_others(tmp_path: Path) -> None:
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no configuration file"):
         load(tmp_path / "none.toml")
+
+
+def test_the_same_port_twice_is_one_port() -> None:
+    for port, metrics_port, own in ((8000, 9000, 9000), (8000, 8000, 0), (8000, 0, 0)):
+        settings = Settings.model_validate({"http": {"port": port, "metrics_port": metrics_port}})
+        assert settings.http.port_of_probes == own
 
 
 def test_a_secret_does_not_show_in_the_settings_repr() -> None:
