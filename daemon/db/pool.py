@@ -1,9 +1,10 @@
 """Connections, handed out for one transaction at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from threading import BoundedSemaphore, Lock
 from time import monotonic
+from weakref import WeakKeyDictionary
 
 from daemon.db.driver import Connection, Cursor, connect, cut, mapped_errors, sqlstate
 from daemon.errors import VectordError
@@ -13,6 +14,10 @@ KEPT = frozenset({"", "22", "23", "40", "55", "P0"})
 set for a role or a database (read-only, a timeout, a search_path) holds for sessions that begin, so one that began at
 the wrong moment would fail for ever."""
 FROZEN_SECONDS = 60.0
+OLDEST_SECONDS = 3600.0
+"""After so long a session is replaced by a new one. Whoever stored once has a temporary table until the session ends
+(queries_store.sql), which no vacuum freezes: over weeks it would hold back `datfrozenxid`, until PostgreSQL vacuums
+without end and at last takes no more writes. A new session an hour costs nothing; PgBouncer's live no longer."""
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = %s"
 """READ COMMITTED whatever the server's default is: the queue relies on each statement seeing what was committed. Behind
 PgBouncer the server's session is anybody's next, hence SET LOCAL; sent with the BEGIN, it costs no time of its own."""
@@ -22,12 +27,19 @@ class Pool:
     """At most `size` connections to `dsn`, opened when first needed; one that broke is replaced by the next call.
 
     A transaction in which nothing happens for `frozen_seconds` is ended by the server: whoever is stopped in the middle
-    of one, or whose machine went away, would keep others from the rows that it has locked.
+    of one, or whose machine went away, would keep others from the rows that it has locked. A session older than
+    `oldest_seconds` is closed when any comes back, itself included.
     Raises `DatabaseUnavailableError` when the server is away, `DatabaseError` when it refuses.
     """
 
     def __init__(
-        self, dsn: str, *, size: int, application_name: str = "vectord", frozen_seconds: float = FROZEN_SECONDS
+        self,
+        dsn: str,
+        *,
+        size: int,
+        application_name: str = "vectord",
+        frozen_seconds: float = FROZEN_SECONDS,
+        oldest_seconds: float = OLDEST_SECONDS,
     ) -> None:
         self.size = size
         self.in_use = 0
@@ -35,10 +47,12 @@ class Pool:
         self._dsn = dsn
         self._application_name = application_name
         self._frozen_milliseconds = round(frozen_seconds * 1000)
+        self._oldest_seconds = oldest_seconds
         self._room = BoundedSemaphore(size)
         self._lock = Lock()
         self._idle: list[Connection] = []
         self._since: dict[Connection, float] = {}
+        self._born: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
@@ -72,9 +86,7 @@ class Pool:
         """Closes what is idle. Connections in use are closed when they come back broken, or by the process's end."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for one in idle:
-            with suppress(Exception):
-                one.close()
+        _close(idle)
 
     def break_off(self, seconds: float) -> int:
         """Cuts the connections of transactions that last longer than so long, and counts them. From any thread.
@@ -119,6 +131,8 @@ class Pool:
         """One that begins no transaction by itself."""
         made = connect(self._dsn, self._application_name)
         made.autocommit = True
+        with self._lock:
+            self._born[made] = monotonic()
         return made
 
     def _judge(self, taken: Connection, error: VectordError) -> None:
@@ -137,3 +151,19 @@ class Pool:
     def _give_back(self, taken: Connection) -> None:
         with self._lock:
             self._idle.append(taken)
+            old = self._take_out_the_old()
+        _close(old)
+
+    def _take_out_the_old(self) -> list[Connection]:
+        """All of them: those at the bottom of the pile may never be taken again."""
+        before = monotonic() - self._oldest_seconds
+        old = [one for one in self._idle if self._born[one] < before]
+        if old:
+            self._idle = [one for one in self._idle if one not in old]
+        return old
+
+
+def _close(connections: Iterable[Connection]) -> None:
+    for one in connections:
+        with suppress(Exception):
+            one.close()
