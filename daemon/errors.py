@@ -118,7 +118,7 @@ class NotFoundError(VectordError):
 
 
 class NotServingError(VectordError):
-    """The daemon cannot take a request just now: it starts, or it stops, or its loaders do not start."""
+    """The daemon cannot take a request just now: it starts or stops, has no loaders, or another's model counts."""
 
 
 class PictureError(VectordError):

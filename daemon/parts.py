@@ -239,7 +239,7 @@ def services(site: Site, own: Pool, callers: Callers, jobs: JobQueue, presence: 
     want = options.want_options(settings, worker=site.worker, stored_bytes=site.layout.stored_bytes)
     return Services(
         callers=callers,
-        wants=Wants(own, names, lambda: presence.signature, want, release=jobs.release),
+        wants=Wants(own, names, presence.storing, want, release=jobs.release),
         runs=Runs(own, names, options.sweep_options(settings)),
         similar=Similar(own, names),
         reports=Reports(own, names),

@@ -48,7 +48,7 @@ MEANINGS: Mapping[int, str] = {
     422: "The request is wrong, or the picture comes to no vector: `reason` tells why.",
     424: "Whoever serves the picture failed; trying again later may help.",
     429: "Too many requests wait already.",
-    503: "The daemon starts or stops, or PostgreSQL is away.",
+    503: "The daemon starts or stops, another daemon's model counts, or PostgreSQL is away.",
 }
 ANYWHERE = (401, 403, 408, 413, 421, 422, 503)
 """What any route but the probes may answer."""

@@ -38,7 +38,10 @@ class WantOptions:
 
 
 class Wants:
-    """`signature` gives the present one. Raises `DatabaseUnavailableError` and `DatabaseError` only."""
+    """`signature` gives the present one, and raises `NotServingError` while this daemon may store nothing.
+
+    Raises that, `DatabaseUnavailableError` and `DatabaseError` only.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,8 @@ class Wants:
 
         `location` is fetched instead of the image's own, where one is given. `force`: although the image has a vector.
         """
+        # First of all: where another model counts, its vector would look like an old one.
+        self._signature()
         try:
             with named_ids(), self._pool.transaction() as cursor:
                 cursor.execute(self._queries["begin"], {"lock_timeout": LOCK_TIMEOUT})

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
+from daemon.errors import NotServingError
 from daemon.reprocess import Standing
 
 _log = structlog.get_logger("vectord")
@@ -21,6 +22,12 @@ class Presence:
         self.superseded = False
         self._renew = renew
         self._suspend = suspend
+
+    def storing(self) -> str:
+        """The signature to store vectors under. Raises `NotServingError` while another daemon's model counts."""
+        if self.superseded:
+            raise NotServingError("another daemon's model counts now, so this one stores nothing: ask that one")
+        return self.signature
 
     def hear(self, standing: Standing, present: str | None) -> bool:
         """Takes the news in; True when the daemon works under another signature from now on."""

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -180,6 +181,36 @@ def test_an_image_gets_its_vector_at_once(idle: Daemon, web: Web, tables: Tables
     again = post(idle, "/process/image", json={"image_id": BIG})
     assert again.json() == done | {"message": "it has a vector already"}
     assert web.asked == {"/1.jpg": 1}
+
+
+def test_a_superseded_daemon_overwrites_no_vector_of_the_model_that_counts(
+    empty_database: str, compiled: Path, web: Web, tables: Tables
+) -> None:
+    with wiring.open_daemon(
+        settings(empty_database, compiled, queue={"trigger": False}), allow_untrained=True
+    ) as daemon:
+        other = "vectord:mobilenetv2_1.0_224:99999999"
+        tables.execute("UPDATE vectord.setting SET value = %s WHERE key = 'model'", (other,))
+        deadline = time.monotonic() + TIMEOUT
+        while not daemon.presence.superseded:
+            assert time.monotonic() < deadline, "it has not noticed"
+            time.sleep(0.01)
+        url = web.add("/1.jpg", picture(1))
+        tables.insert({1: url, 2: url})
+        theirs = json.dumps([1.0, *[0.0] * 1279])
+        tables.execute(
+            "INSERT INTO tb_hsx_img_value (image_id, feature_vector, model_version) VALUES (1, %s, %s)",
+            (theirs, f"{other}:g0"),
+        )
+        before = tables.vectors()
+        for path, body in (("image", {"image_id": 1}), ("image", {"image_id": 2}), ("batch", [1, 2])):
+            answer = post(daemon, f"/process/{path}", json=body)
+            assert (answer.status_code, answer.json()["reason"]) == (503, "not_serving"), answer.text
+            assert "another daemon's model counts" in answer.json()["message"]
+            assert "Retry-After" in answer.headers
+        assert (tables.vectors(), tables.jobs()) == (before, {})
+        # What stores nothing goes on, and says what made it.
+        assert post(daemon, "/extract/url", params={"image_url": url}).json()["model_version"] == daemon.signature
 
 
 def test_the_replaced_services_calls_work_word_for_word(daemon: Daemon, web: Web, tables: Tables) -> None:

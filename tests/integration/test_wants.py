@@ -10,11 +10,15 @@ import pytest
 
 from daemon.db.jobs import JobQueue
 from daemon.db.wants import Refusal, WantOptions, Wants
+from daemon.errors import NotServingError
 from daemon.records import Claim, StoredBytes
+from daemon.reprocess import Standing
+from daemon.service.presence import Presence
 from tests.postgres import LAYOUTS, Database, users_tables
 
 MakeDatabase = Callable[..., Database]
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
+OTHER = "vectord:mobilenetv2_0.5_224:99999999:g0"
 EXPIRE = "UPDATE vectord.job SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL"
 JOB = "SELECT state, attempts, worker, revision FROM vectord.job"
 
@@ -138,7 +142,7 @@ def test_a_job_that_another_session_holds_is_not_waited_for(database: Database) 
     [
         (SIGNATURE, False, False, True),
         (SIGNATURE, False, True, False),
-        ("vectord:mobilenetv2_0.5_224:99999999:g0", False, False, False),
+        (OTHER, False, False, False),
         ("MobileNetV2-GPU", False, False, True),
         ("MobileNetV2-GPU", True, False, False),
         (None, False, False, True),
@@ -153,6 +157,22 @@ def test_a_vector_that_counts_is_not_made_again(
     wanted = wants_of(untriggered, replace_foreign=replace).want(1, request="r", force=force)
     assert (wanted is Refusal.HAS_VECTOR) is counts
     assert len(untriggered.execute(JOB)) == (0 if counts else 1)
+
+
+def test_a_superseded_daemon_leases_nothing(untriggered: Database) -> None:
+    """Else it would put its old vector in the place of the present one."""
+    presence = Presence(SIGNATURE, renew=lambda _: None, suspend=lambda _: None)
+    queue, given = queue_of(untriggered), WantOptions(worker="one", lease_seconds=60)
+    wants = Wants(untriggered.pool, untriggered.names, presence.storing, given, release=queue.release)
+    untriggered.insert([1, 2])
+    store(untriggered, OTHER)
+    presence.hear(Standing.SUPERSEDED, OTHER)
+    for image in (1, 2):
+        with pytest.raises(NotServingError, match="another daemon's model counts"):
+            wants.want(image, request="r", force=True)
+    assert untriggered.execute(JOB) == []
+    presence.hear(Standing.PRESENT, SIGNATURE)
+    leased(wants.want(1, request="r"))
 
 
 def test_a_vector_that_came_between_two_looks_is_seen(untriggered: Database) -> None:
