@@ -11,7 +11,7 @@ from daemon.db.driver import Cursor, savepoint
 from daemon.db.index import QUERIES_INDEX
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
-from daemon.db.rights import Right, missing_rights
+from daemon.db.rights import Right, Veiled, missing_rights, veiled_tables
 from daemon.db.schema import SchemaOptions
 from daemon.db.steps import TRIGGERS_KEY, VERSION_KEY, schemas_of, triggers_step
 from daemon.errors import DatabaseError
@@ -80,6 +80,7 @@ class Inspection:
     triggers: Triggers | None
     indexes: Mapping[str, bool]
     newest: Newest | None
+    veiled: tuple[Veiled, ...] = ()
 
 
 def inspect(pool: Pool, names: Names, options: SchemaOptions) -> Inspection:
@@ -119,6 +120,7 @@ class _Look:
             triggers=self._triggers(source),
             indexes=self._indexes(target),
             newest=self._newest() if source and not faults else None,
+            veiled=tuple(veiled_tables(self._cursor, names, source, target)),
         )
 
     def _server(self) -> Server:

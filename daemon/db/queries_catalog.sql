@@ -46,6 +46,12 @@ SELECT t.tgname
 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE t.tgrelid = %(oid)s AND t.tgname = ANY(%(names)s) AND t.tgenabled <> 'D' AND n.nspname = %(schema)s
 
+-- name: row_security
+-- Of these tables, those of which this role reads and writes only what policies let it: it neither owns them nor has
+-- BYPASSRLS. And what would change that.
+SELECT oid, format('ALTER ROLE %%I BYPASSRLS;', current_user)
+FROM pg_class WHERE oid = ANY(%(tables)s::oid[]) AND row_security_active(oid)
+
 -- name: rights
 -- Each right that the daemon needs, whether the role has it, and what would give it. The last column says whether the
 -- daemon can do without.

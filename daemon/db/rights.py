@@ -1,4 +1,4 @@
-"""Which rights the daemon's role lacks, and the GRANT that gives each."""
+"""Which rights the daemon's role lacks, and what would give each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,38 @@ class Right:
     on: str
     grant: str
     optional: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Veiled:
+    """A table under row-level security that holds for the daemon's role: what that may cost, and the remedy."""
+
+    table: str
+    says: str
+    remedy: str
+
+
+def veiled_tables(cursor: Cursor, names: Names, source: Table | None, target: Table | None) -> list[Veiled]:
+    """Those of the users' tables, the source first. Whether the policies hide anything cannot be known."""
+    tables = {
+        table.oid: (name, costs)
+        for table, name, costs in (
+            (source, names.source_table, "images that its policies hide count as gone; deletions cost a second try"),
+            (target, names.target_table, "vectors that its policies hide or refuse are not written"),
+        )
+        if table is not None
+    }
+    cursor.execute(load_queries(names, QUERIES_CATALOG)["row_security"], {"tables": list(tables)})
+    remedies = dict(cursor.fetchall())
+    return [
+        Veiled(
+            table=name,
+            says=f"row-level security on {name} holds for this role: {costs}",
+            remedy=f"{remedies[oid]} or give it policies that show and take all rows",
+        )
+        for oid, (name, costs) in tables.items()
+        if oid in remedies
+    ]
 
 
 def missing_rights(cursor: Cursor, names: Names, source: Table, target: Table) -> list[Right]:

@@ -10,7 +10,7 @@ from daemon.db.catalog import ID_TYPES, QUERIES_CATALOG, Catalog, Layout, Table,
 from daemon.db.driver import Cursor, mapped_errors, sqlstate
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
-from daemon.db.rights import missing_rights, refuse
+from daemon.db.rights import missing_rights, refuse, veiled_tables
 from daemon.db.steps import (
     TRIGGERS_KEY,
     VERSION_KEY,
@@ -89,10 +89,17 @@ class _Migration:
         found = layout(source, target, names, options.dimension)
         missing = missing_rights(self._cursor, names, source, target)
         refuse(missing)
+        veiled = veiled_tables(self._cursor, names, source, target)
         self._make(own_steps(names, found.id_type), self._own_present())
         self._check_id_type(found.id_type)
-        notes = [*self._make_triggers(source), *(f"{right.grant} would make deletions cheaper" for right in missing)]
-        return replace(found, may_lock=not missing, notes=tuple(notes))
+        notes = [
+            *self._make_triggers(source),
+            *(f"{right.grant} would make deletions cheaper" for right in missing),
+            *(f"{one.says}. Remedy: {one.remedy}" for one in veiled),
+        ]
+        # FOR KEY SHARE would pass over what no policy for UPDATE shows, as if somebody had it locked.
+        may_lock = not missing and names.source_table not in {one.table for one in veiled}
+        return replace(found, may_lock=may_lock, notes=tuple(notes))
 
     def _make(self, steps: Iterable[Step], present: set[str]) -> None:
         for step in steps:

@@ -29,6 +29,7 @@ def judge_database(seen: Inspection, names: Names, options: SchemaOptions, pool_
     yield _extension(seen, names)
     yield from _tables(seen, names)
     yield from _rights(seen)
+    yield from (warning("row security", one.says, one.remedy) for one in seen.veiled)
     yield _schema(seen, names)
     yield from _triggers(seen, names, options)
     yield from _index(seen, names, options)

@@ -147,6 +147,22 @@ def test_each_right_that_is_lacking_is_told_with_its_grant(
         assert the(as_role, "rights")[0] is Level.WARNING
 
 
+def test_row_security_that_holds_for_the_role_is_told(
+    server: Server, role: str, configure: Configure, empty_database: str, tables: Tables
+) -> None:
+    name = psycopg2.extensions.parse_dsn(empty_database)["dbname"]
+    as_role = configure(server.dsn_of(name, user=role))
+    for table in ("ecai.tb_image", "public.tb_hsx_img_value"):
+        assert table not in str(found(as_role, "row security"))
+        tables.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        finding = found(as_role, "row security")[-1]
+        assert finding.level is Level.WARNING
+        assert table in finding.says
+        assert f"ALTER ROLE {role} BYPASSRLS;" in finding.remedy
+    # Whoever owns them sees it all.
+    assert found(configure(), "row security") == []
+
+
 @pytest.mark.parametrize(
     ("breaks", "told"),
     [

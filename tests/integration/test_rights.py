@@ -132,6 +132,45 @@ def test_a_role_that_may_not_lock_images_stores_all_the_same(server: Server, bar
         assert works(pool, may_lock=False) == 1
 
 
+SHOWN = 'CREATE POLICY shown ON {table} FOR SELECT TO "{role}" USING (true);'
+TAKEN = 'CREATE POLICY taken ON {table} FOR INSERT TO "{role}" WITH CHECK (true);'
+
+
+def test_under_row_security_images_are_not_locked(server: Server, bare: str, role: str) -> None:
+    """FOR KEY SHARE asks the policies for UPDATE, too: what only those for SELECT show would be put off for ever."""
+    psql(bare, print_sql(Names(), OPTIONS, role=role))
+    with closing(Pool(bare, size=1)) as owner, closing(as_role(server, bare, role)) as pool:
+        database = Database(bare, Names(), owner)
+        database.execute("ALTER TABLE ecai.tb_image ENABLE ROW LEVEL SECURITY")
+        database.execute(SHOWN.format(table="ecai.tb_image", role=role))
+        database.insert([1, 2])
+        assert works(pool, may_lock=True) == 0
+        database.execute("UPDATE vectord.job SET not_before = now()")
+        layout = migrate(pool, Names(), OPTIONS)
+        assert not layout.may_lock
+        (note,) = layout.notes
+        assert "row-level security on ecai.tb_image" in note
+        assert f'ALTER ROLE "{role}" BYPASSRLS;' in note
+        assert works(pool, may_lock=layout.may_lock) == 2
+        database.execute(f'ALTER ROLE "{role}" BYPASSRLS')
+        layout = migrate(pool, Names(), OPTIONS)
+        assert (layout.may_lock, layout.notes) == (True, ())
+
+
+def test_row_security_on_the_vectors_is_told(server: Server, bare: str, role: str) -> None:
+    psql(bare, print_sql(Names(), OPTIONS, role=role))
+    table = Names().target_table
+    with closing(Pool(bare, size=1)) as owner, closing(as_role(server, bare, role)) as pool:
+        database = Database(bare, Names(), owner)
+        database.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        database.execute(f"{SHOWN} {TAKEN}".format(table=table, role=role))
+        layout = migrate(pool, Names(), OPTIONS)
+        assert layout.may_lock
+        assert [note.split(" holds")[0] for note in layout.notes] == [f"row-level security on {table}"]
+        database.insert([1])
+        assert works(pool) == 1
+
+
 def test_without_the_right_to_triggers_the_rest_is_made(server: Server, bare: str, role: str) -> None:
     with closing(Pool(bare, size=1)) as owner:
         database = Database(bare, Names(), owner)
