@@ -109,6 +109,7 @@ LAYOUTS: dict[str, Sequence[Any]] = {
     "integer": list(range(1, 9)),
     "uuid": [UUID(int=(n << 120) + n) for n in range(8)],
     "text": [f"bild {n} ü'\\" for n in range(8)],
+    'text COLLATE "C"': [f"Bild {n} ü'\\" for n in range(8)],
 }
 """Ids of every type that the daemon works with."""
 

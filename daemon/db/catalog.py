@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from daemon.db.driver import Cursor
 from daemon.db.encode import VectorColumn, VectorKind
-from daemon.db.names import QUERIES, Names, load_queries
+from daemon.db.names import QUERIES, Names, load_queries, quote
 from daemon.errors import DatabaseError
 
 QUERIES_CATALOG = QUERIES.with_name("queries_catalog.sql")
@@ -14,6 +14,7 @@ ID_TYPES = {"int2": "smallint", "int4": "integer", "int8": "bigint", "uuid": "uu
 """Types of an id column by their name in the catalog, and what vectord's own id columns then are."""
 VECTOR_KINDS: Mapping[str, VectorKind] = {"vector": "vector", "halfvec": "halfvec", "_float4": "real[]"}
 INTEGERS = frozenset({"int2", "int4", "int8"})
+DEFAULT_COLLATION = 'pg_catalog."default"'
 STRING_CATEGORY = "S"
 """pg_type.typcategory of text, varchar, char, citext and their like."""
 TABLE_KINDS = frozenset({"r", "p"})
@@ -22,13 +23,16 @@ TABLE_KINDS = frozenset({"r", "p"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column as it is. `length` is the type modifier: for a vector its dimension."""
+    """A column as it is. `length` is the type modifier: for a vector its dimension. `collation` is SQL, and empty where
+    it is the database's.
+    """
 
     name: str
     type: str
     category: str
     type_schema: str
     length: int | None
+    collation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +49,9 @@ class Table:
 class Layout:
     """What the rest of the daemon needs to know of the users' tables.
 
-    `id_type` is the SQL type of vectord's own id columns; `stored_bytes` says that the location column holds the
-    picture itself; `may_lock` that this role may lock images, which makes a deletion in mid-store cost nothing;
-    `notes` are sentences for the operator about what works less well than it could.
+    `id_type` is the SQL type of vectord's own id columns, with its collation; `stored_bytes` says that the location
+    column holds the picture itself; `may_lock` that this role may lock images, which makes a deletion in mid-store cost
+    nothing; `notes` are sentences for the operator about what works less well than it could.
     """
 
     id_type: str
@@ -73,8 +77,15 @@ class Catalog:
         oid, kind = found
         self._cursor.execute(self._queries["columns"], {"oid": oid})
         columns = [
-            Column(name=name, type=type_name, category=category, type_schema=type_schema, length=length)
-            for name, type_name, category, type_schema, length in self._cursor.fetchall()
+            Column(
+                name=name,
+                type=type_name,
+                category=category,
+                type_schema=type_schema,
+                length=length,
+                collation=collation,
+            )
+            for name, type_name, category, type_schema, length, collation in self._cursor.fetchall()
         ]
         self._cursor.execute(self._queries["unique_columns"], {"oid": oid})
         unique = {row[0] for row in self._cursor.fetchall()}
@@ -99,9 +110,26 @@ def layout(source: Table, target: Table, names: Names, dimension: int) -> Layout
     vector = target.columns[names.target_vector]
     kind = VECTOR_KINDS[vector.type]
     return Layout(
-        id_type=ID_TYPES[source.columns[names.source_id].type],
+        id_type=id_type(source.columns[names.source_id]),
         stored_bytes=source.columns[names.source_location].type == "bytea",
         vector_column=VectorColumn(kind=kind, dimension=None if kind == "real[]" else vector.length),
+    )
+
+
+def id_type(column: Column) -> str:
+    """What vectord's own columns for these ids are, as SQL: under another collation their indexes could not be used."""
+    return ID_TYPES[column.type] + (f" COLLATE {column.collation}" if column.collation else "")
+
+
+def collation_note(table: str, column: Column, source: Column) -> str:
+    """What is to be said of a table, quoted, whose ids are sorted unlike the source's; empty where they are not."""
+    if column.collation == source.collation:
+        return ""
+    length = f"({column.length - 4})" if column.type == "varchar" and column.length else ""
+    return (
+        f"{table}.{column.name} has another collation than the images' ids, so its index cannot be used to find them: "
+        f"ALTER TABLE {table} ALTER COLUMN {quote(column.name)} TYPE {column.type}{length} "
+        f"COLLATE {source.collation or DEFAULT_COLLATION}; locks it and builds the index anew"
     )
 
 
@@ -151,6 +179,11 @@ def _target_id_faults(source: Table, table: Table, names: Names) -> Iterator[str
         yield (
             f"{names.target_table}.{ours.name} is {ours.type}, but {names.source_table}.{theirs.name} is "
             f"{theirs.type}: they must be of one type"
+        )
+    elif theirs is not None and ours.collation and theirs.collation and ours.collation != theirs.collation:
+        yield (
+            f"{names.target_table}.{ours.name} is of collation {ours.collation}, but "
+            f"{names.source_table}.{theirs.name} of {theirs.collation}: PostgreSQL compares no such two"
         )
 
 

@@ -10,8 +10,13 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s
 
 -- name: columns
--- A domain counts as what it is made of.
-SELECT a.attname, t.typname, t.typcategory, n.nspname, nullif(coalesce(nullif(a.atttypmod, -1), d.typtypmod), -1)
+-- A domain counts as what it is made of. A collation is told only where it is not the database's own.
+SELECT a.attname, t.typname, t.typcategory, n.nspname, nullif(coalesce(nullif(a.atttypmod, -1), d.typtypmod), -1),
+       coalesce((
+           SELECT format('%%I.%%I', cn.nspname, c.collname)
+           FROM pg_collation c JOIN pg_namespace cn ON cn.oid = c.collnamespace
+           WHERE c.oid = a.attcollation AND c.collprovider <> 'd'
+       ), '')
 FROM pg_attribute a
 JOIN pg_type d ON d.oid = a.atttypid
 JOIN pg_type t ON t.oid = coalesce(nullif(d.typbasetype, 0), d.oid)

@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from daemon.db.catalog import ID_TYPES, QUERIES_CATALOG, Catalog, Layout, Table, layout
+from daemon.db.catalog import ID_TYPES, QUERIES_CATALOG, Catalog, Column, Layout, Table, collation_note, id_type, layout
 from daemon.db.driver import Cursor, mapped_errors, sqlstate
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
@@ -91,11 +91,12 @@ class _Migration:
         refuse(missing)
         veiled = veiled_tables(self._cursor, names, source, target)
         self._make(own_steps(names, found.id_type), self._own_present())
-        self._check_id_type(found.id_type)
+        self._check_id_type(source)
         notes = [
             *self._make_triggers(source),
             *(f"{right.grant} would make deletions cheaper" for right in missing),
             *(f"{one.says}. Remedy: {one.remedy}" for one in veiled),
+            *self._collation_notes(source, target),
         ]
         # FOR KEY SHARE would pass over what no policy for UPDATE shows, as if somebody had it locked.
         may_lock = not missing and names.source_table not in {one.table for one in veiled}
@@ -120,7 +121,7 @@ class _Migration:
         """The type of the source's id, where there is a source already."""
         source = self._catalog.table(self._names.source_table)
         column = source.columns.get(self._names.source_id) if source else None
-        return ID_TYPES.get(column.type, DEFAULT_ID_TYPE) if column else DEFAULT_ID_TYPE
+        return id_type(column) if column and column.type in ID_TYPES else DEFAULT_ID_TYPE
 
     def _users_present(self) -> set[str]:
         tables = {f"table {name}" for name in self._users_tables() if self._catalog.table(name) is not None}
@@ -154,14 +155,27 @@ class _Migration:
         self._cursor.execute(self._queries["settings"], {"keys": [VERSION_KEY, TRIGGERS_KEY]})
         return dict(self._cursor.fetchall())
 
-    def _check_id_type(self, id_type: str) -> None:
+    def _check_id_type(self, source: Table) -> None:
         """An id column that was widened since would overflow ours, and fail the users' own statements."""
-        ours = ID_TYPES[self._table(f"{self._names.schema}.job").columns["image_id"].type]
-        if ours != id_type:
+        ours, theirs = (ID_TYPES[one.type] for one in (self._own_id("job"), source.columns[self._names.source_id]))
+        if ours != theirs:
             raise DatabaseError(
-                f"{self._names.source_table}.{self._names.source_id} is {id_type} by now, and vectord's own ids are "
+                f"{self._names.source_table}.{self._names.source_id} is {theirs} by now, and vectord's own ids are "
                 f"{ours}: DROP SCHEMA {self._names.quoted['schema']} CASCADE, and start again; all vectors stay"
             )
+
+    def _collation_notes(self, source: Table, target: Table) -> Iterator[str]:
+        """Of tables that were there before. Those that are made have the ids' collation."""
+        names = self._names
+        ids = {
+            **{names.quoted[table]: self._own_id(table) for table in ("job", "run_image")},
+            names.quoted["target"]: target.columns[names.target_id],
+        }
+        notes = (collation_note(table, column, source.columns[names.source_id]) for table, column in ids.items())
+        return filter(None, notes)
+
+    def _own_id(self, table: str) -> Column:
+        return self._table(f"{self._names.schema}.{table}").columns["image_id"]
 
     def _make_triggers(self, source: Table) -> Iterator[str]:
         """Puts the triggers in place, or takes them away. Gives what is to be said when the role may not."""

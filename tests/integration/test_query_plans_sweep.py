@@ -104,6 +104,34 @@ def test_a_window_is_read_by_index(large: Database, after: int | None, analysed:
     assert buffers(found) < WINDOW * BUFFERS_PER_ID
 
 
+@pytest.fixture
+def collated(make_database: MakeDatabase) -> Database:
+    """Ids that are text with a collation of their own. The table of vectors is vectord's."""
+    source = 'CREATE SCHEMA ecai; CREATE TABLE ecai.tb_image (id text COLLATE "C" PRIMARY KEY, url text)'
+    made = make_database(before=source, trigger=False, index="none")
+    made.execute("INSERT INTO ecai.tb_image SELECT lpad(n::text, 8, '0'), 'x' FROM generate_series(1, 20000) n")
+    made.execute(
+        "INSERT INTO tb_hsx_img_value (image_id, feature_vector, model_version) "
+        "SELECT id, '[1,0,0,0]', %s FROM ecai.tb_image WHERE id NOT LIKE '%%00'",
+        (SIGNATURE,),
+    )
+    made.execute("INSERT INTO vectord.job (image_id) SELECT id FROM ecai.tb_image WHERE id LIKE '%00'")
+    made.execute("INSERT INTO vectord.job (image_id) SELECT id || 'x' FROM ecai.tb_image WHERE id LIKE '%00'")
+    return made
+
+
+def test_a_window_of_ids_with_a_collation_is_read_by_index(collated: Database) -> None:
+    """An index of another collation is of no use for an equality of two columns, and each probe read the table."""
+    for query, values in (
+        ("find", FIND | {"after": "00009000"}),
+        ("forget", {"after": "00009000", "upto": "00011000", "window": WINDOW}),
+    ):
+        found = plan(collated, query, values)
+        assert scanned(found).keys() >= {"tb_image", "job"}
+        assert all(kind.startswith("Index") for kinds in scanned(found).values() for kind in kinds), scanned(found)
+        assert buffers(found) < WINDOW * BUFFERS_PER_ID
+
+
 def test_a_window_costs_the_same_in_a_large_table(small: Database, large: Database) -> None:
     one, other = (buffers(plan(database, "find", FIND | {"after": 4_000})) for database in (small, large))
     # A level more of each index is all that twenty times the rows may cost.

@@ -123,6 +123,50 @@ def test_existing_tables_get_a_trigger_and_nothing_else(empty_database: str) -> 
         assert database.execute("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'vectord%'") == [(4,)]
 
 
+COLLATIONS = """
+SELECT a.attrelid::regclass::text, a.attcollation::regcollation::text FROM pg_attribute a
+JOIN pg_class c ON c.oid = a.attrelid AND c.relkind = 'r'
+WHERE c.relnamespace IN ('vectord'::regnamespace, 'public'::regnamespace)
+  AND a.attname IN ('image_id', 'cursor_id', 'highest_id', 'after_id', 'upto_id')
+GROUP BY 1, 2
+"""
+TEXT_IDS = """
+CREATE SCHEMA ecai; CREATE TABLE ecai.tb_image (id varchar(40){collation} PRIMARY KEY, url text);
+"""
+
+
+def test_ids_are_kept_under_the_collation_of_the_images(make_database: MakeDatabase) -> None:
+    made = make_database(before=TEXT_IDS.format(collation=' COLLATE "C"'))
+    found = made.execute(COLLATIONS)
+    assert {collation for _, collation in found} == {'"C"'}
+    assert {table for table, _ in found} >= {"tb_hsx_img_value", "vectord.job", "vectord.run_image", "vectord.sweep"}
+    assert migrate(made.pool, made.names, OPTIONS).notes == ()
+
+
+@pytest.mark.parametrize(("before", "after"), [("", ' COLLATE "C"'), (' COLLATE "C"', ' COLLATE "default"')])
+def test_ids_that_are_under_another_collation_are_told_with_the_remedy(
+    make_database: MakeDatabase, before: str, after: str
+) -> None:
+    made = make_database(before=TEXT_IDS.format(collation=before))
+    made.execute(f"ALTER TABLE ecai.tb_image ALTER COLUMN id TYPE varchar(40){after}")
+    notes = migrate(made.pool, made.names, OPTIONS).notes
+    assert [note.split(" has another collation")[0] for note in notes] == [
+        '"vectord".job.image_id', '"vectord".run_image.image_id', '"public"."tb_hsx_img_value".image_id'
+    ]  # fmt: skip
+    for note in notes:
+        made.execute(note.split("find them: ")[1].split(";")[0])
+    assert migrate(made.pool, made.names, OPTIONS).notes == ()
+    made.insert(["1"])
+    assert made.execute("DELETE FROM ecai.tb_image RETURNING id") == [("1",)]
+
+
+def test_ids_that_postgresql_cannot_compare_are_refused(make_database: MakeDatabase) -> None:
+    made = make_database(before=TEXT_IDS.format(collation=' COLLATE "C"'))
+    made.execute('ALTER TABLE tb_hsx_img_value ALTER COLUMN image_id TYPE text COLLATE "POSIX"')
+    with pytest.raises(DatabaseError, match=r'image_id is of collation pg_catalog\."POSIX", but ecai\.tb_image\.id of'):
+        migrate(made.pool, made.names, OPTIONS)
+
+
 @pytest.mark.parametrize(
     ("column", "kind"), [("vector(4)", "vector"), ("halfvec(4)", "halfvec"), ("vector", "vector"), ("real[]", "real[]")]
 )
