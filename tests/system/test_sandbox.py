@@ -1,5 +1,6 @@
 """What the units allow: measured from inside, scored and checked by systemd itself."""
 
+import json
 import re
 from pathlib import Path
 
@@ -112,3 +113,43 @@ def test_the_command_works_like_the_service(service: Service) -> None:
     told = service.machine.run("vectord", "status", "--json").stdout
     assert f'"pid":{service.pid}' in told.replace(" ", "")
     assert service.machine.run("vectord", "why", "77", check=False).returncode == 1
+    on_a_terminal = service.machine.run("script", "--quiet", "--return", "--command", "vectord status", "/dev/null")
+    assert "1 daemon alive" in on_a_terminal.stdout
+
+
+def findings(service: Service) -> dict[str, dict[str, str]]:
+    """What `vectord check` tells, by what it is about."""
+    told = json.loads(service.machine.run("vectord", "check", "--json", check=False).stdout)["findings"]
+    return {finding["check"]: finding for finding in told}
+
+
+def test_a_check_stands_where_the_daemon_stands(service: Service) -> None:
+    machine = service.machine
+    machine.write("/etc/credstore/vectord.http_token", "open sesame\n", 0o600)
+    machine.run("install", "-d", "-o", "vectord", "/srv/vectord")
+    machine.write("/dev/nvidia0", "")
+    service.configure(http={"host": "0.0.0.0", "port": 0}, database={"state_dir": "/srv/vectord"})
+    service.drop_in("[Service]\nReadWritePaths=/srv/vectord\n")
+    try:
+        service.start()
+        found = findings(service)
+        assert {name: one for name, one in found.items() if one["level"] == "problem"} == {}
+        assert found["token"]["says"].endswith("/http_token")
+        assert found["open files"]["level"] == "ok"
+        assert "free in /srv/vectord" in found["disk"]["says"]
+        # As the daemon, it sees no GPU before a drop-in lets one in.
+        assert found["engine"]["level"] == "ok"
+        service.drop_in("[Service]\nPrivateDevices=no\nReadWritePaths=\nLimitNOFILE=200\n", name="test2")
+        found = findings(service)
+        assert "/dev/nvidia0" in found["engine"]["says"]
+        assert found["disk"]["level"] == "problem"
+        assert found["open files"]["says"].startswith("200 ")
+    finally:
+        machine.remove("/etc/credstore/vectord.http_token")
+        machine.remove("/dev/nvidia0")
+
+
+def test_a_command_leaves_the_state_to_the_daemons_user(service: Service) -> None:
+    service.start()
+    service.machine.run("vectord", "status", "--json")
+    assert service.machine.run("stat", "--format=%a %U", "/var/lib/vectord").stdout == "750 vectord\n"
