@@ -74,6 +74,11 @@ put 644 tmpfiles.conf /usr/lib/tmpfiles.d/vectord.conf
 put 644 gpu.conf "$prefix/share/vectord/gpu.conf"
 install -m 644 config.toml "$root/share/vectord/config.toml"
 
+echo "the pages, alert rules and dashboard: $prefix/share/vectord"
+# Pages that are no more must not stay.
+rm -rf "$root/share/vectord/docs" "$root/share/vectord/monitoring"
+cp -R docs systemd/monitoring "$root/share/vectord/"
+
 if [ -z "$destdir" ]; then
     systemd-sysusers vectord.conf
     systemd-tmpfiles --create vectord.conf

@@ -90,8 +90,12 @@ def test_installing_again_keeps_the_configuration_and_uninstalling_the_data(serv
     machine = service.machine
     service.start()
     before = (machine.root / "etc/vectord/config.toml").read_text()
+    machine.write("/opt/vectord/share/vectord/docs/a-page-of-old.md", "")
     install(machine)
     assert (machine.root / "etc/vectord/config.toml").read_text() == before
+    for name, source in (("docs", ROOT / "docs"), ("monitoring", ROOT / "systemd/monitoring")):
+        installed = machine.root / "opt/vectord/share/vectord" / name
+        assert {file.name for file in installed.iterdir()} == {file.name for file in source.iterdir()}
     machine.systemctl("restart", "vectord.service")
     machine.run("/source/systemd/uninstall.sh")
     try:
