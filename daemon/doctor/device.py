@@ -15,7 +15,7 @@ from daemon.errors import EngineError
 
 CUDA = "libcuda.so.1"
 """The driver's own library, without which no CUDA library works."""
-GPU_HELP = "see docs/operations.md, GPUs; or set engine.device to cpu"
+GPU_HELP = "see docs/systemd.md, GPU: the drop-in gpu.conf lets it in; or set engine.device to cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

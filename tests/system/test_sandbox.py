@@ -80,7 +80,7 @@ def test_the_gpus_devices_are_let_in_by_a_drop_in_and_no_others(service: Service
     done = machine.run("systemd-analyze", "verify", "--recursive-errors=no", "vectord@gpu0.service")
     assert (done.stdout, done.stderr) == ("", "")
     allowed = machine.show("vectord@gpu0.service", "DeviceAllow").splitlines()
-    assert {"char-nvidia* rw", "char-drm rw"} <= set(allowed)
+    assert {"char-nvidia* rw", "char-kfd rw", "char-drm rw"} <= set(allowed)
     assert machine.show("vectord@gpu0.service", "DevicePolicy") == "closed"
     machine.systemctl("start", "vectord@gpu0.service")
     assert machine.show("vectord@gpu0.service", "ActiveState") == "active"

@@ -1,5 +1,6 @@
 """The doctor's judges: what they make of facts that no test machine has."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from daemon.db.inspection import Extension, Inspection, Server
 from daemon.db.names import Names
 from daemon.db.schema import SchemaOptions
 from daemon.doctor import screen
-from daemon.doctor.device import Devices, judge_devices, look_at_devices
+from daemon.doctor.device import GPU_HELP, Devices, judge_devices, look_at_devices
 from daemon.doctor.findings import Finding, Level, exit_status, of_mistakes, ok, problem, warning
 from daemon.doctor.hearing import judge_hearing
 from daemon.doctor.judge_database import judge_database
@@ -17,6 +18,7 @@ from daemon.doctor.judge_machine import judge_machine
 from daemon.doctor.machine import Machine, Needs
 from daemon.engine import EngineOptions
 from daemon.wake.listener import Hearing, ListenerState, _now
+from tests.whole import ROOT
 
 SERVER = Server(
     version="18.4", number=180004, role="vectord", read_only=False, connections_left=50, skew=0.0, seconds=0.002
@@ -148,6 +150,12 @@ def test_the_engine_that_will_run(found: Devices, backend: str, device: str, lev
     finding = judge_devices(found, options)
     assert finding.level is level
     assert says in finding.says
+
+
+def test_the_remedy_for_a_gpu_names_a_section_that_is_there() -> None:
+    named = re.match(r"see (\S+), (\w+):", GPU_HELP)
+    assert named
+    assert f"\n## {named[2]}\n" in (ROOT / named[1]).read_text()
 
 
 def test_without_a_gpu_no_framework_is_asked(tmp_path: Path) -> None:
