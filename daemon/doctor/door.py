@@ -52,7 +52,7 @@ def judge_port(found: Port, key: str = "http.port") -> Finding:
     told = f"a vectord answers on {where}: {found.status}"
     if found.healthy:
         return ok(key, told)
-    return warning(key, told, "its journal says more: journalctl -u vectord")
+    return warning(key, told, "its journal says more: journalctl -u 'vectord*'")
 
 
 def look_at_token(http: Http) -> Finding:

@@ -167,6 +167,19 @@ def test_ids_that_postgresql_cannot_compare_are_refused(make_database: MakeDatab
         migrate(made.pool, made.names, OPTIONS)
 
 
+def test_dropping_the_schema_takes_vectord_off_the_table(empty_database: str) -> None:
+    with closing(Pool(empty_database, size=1)) as pool:
+        database = Database(empty_database, Names(), pool)
+        database.execute(USERS_TABLES)
+        before = database.execute(EVERYTHING)
+        migrate(pool, Names(), OPTIONS)
+        database.execute("DROP SCHEMA vectord CASCADE")
+        assert database.execute(EVERYTHING) == before
+        assert database.execute("SELECT tgname FROM pg_trigger WHERE tgname LIKE 'vectord%'") == []
+        database.insert([100])
+        assert database.execute("SELECT count(*) FROM tb_hsx_img_value") == [(20,)]
+
+
 @pytest.mark.parametrize(
     ("column", "kind"), [("vector(4)", "vector"), ("halfvec(4)", "halfvec"), ("vector", "vector"), ("real[]", "real[]")]
 )

@@ -25,6 +25,7 @@ NEEDED = (
     *("VectordDatabaseUnreachable", "VectordHttpErrors", "VectordSuperseded"),
 )
 """Operators ask for these by name."""
+MENU_OF_GRAFANA = "Dashboards, New, Import"
 WITHOUT_PROMTOOL = shutil.which("promtool") is None and not os.environ.get("CI")
 needs_promtool = pytest.mark.skipif(WITHOUT_PROMTOOL, reason="promtool (Debian: prometheus) is missing")
 
@@ -83,6 +84,14 @@ def dashboard() -> dict[str, Any]:
 
 def panels() -> list[dict[str, Any]]:
     return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
+def test_what_the_manual_names_is_on_the_dashboard() -> None:
+    """In every language: `test_translations` holds their titles to be the same."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    named = {" ".join(title.split()) for title in re.findall(r"\*([A-Z][^*`]*)\*", text)}
+    assert "Failures by reason" in named
+    assert named - {panel["title"] for panel in dashboard()["panels"]} == {MENU_OF_GRAFANA}
 
 
 def test_grafanas_types_can_hold_all_of_the_dashboard() -> None:
