@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from time import monotonic
 from typing import Any, Self
 from uuid import uuid4
 
@@ -81,14 +82,14 @@ class Rig:
 
     def until(self, condition: Callable[[], object], timeout: float, what: str) -> None:
         """Wait for a condition that results, events or the passing of a moment bring about."""
+        deadline = monotonic() + timeout
         with self._changed:
-            deadline = threading.TIMEOUT_MAX if timeout is None else timeout
-            # Looked at again now and then, since not everything that changes is told of.
-            for _ in range(int(deadline / 0.02)):
-                if condition():
-                    return
-                self._changed.wait(0.02)
-            raise AssertionError(f"no {what} within {timeout} s; {self.pool.status()}; {self.events[-3:]}")
+            while not condition():
+                if monotonic() < deadline:
+                    # Looked at again now and then, since not everything that changes is told of.
+                    self._changed.wait(0.02)
+                    continue
+                raise AssertionError(f"no {what} within {timeout} s; {self.pool.status()}; {self.events[-3:]}")
 
     def seen(self, kind: type[Event]) -> list[Any]:
         """The events of this kind so far."""

@@ -38,8 +38,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(PLUGIN.parent))
 
 
-def options(folder: str, timeout_seconds: float = 1.5) -> LoaderOptions:
-    fetch = FetchOptions(file_roots=(folder,), total_timeout=5)
+def options(folder: str, timeout_seconds: float = 30.0) -> LoaderOptions:
+    """A deadline that a busy machine's good pictures do not miss."""
+    fetch = FetchOptions(file_roots=(folder,), total_timeout=60)
     return LoaderOptions(processes=2, timeout_seconds=timeout_seconds, memory_mb=512, fetch=fetch)
 
 
@@ -63,8 +64,6 @@ def fault(folder: str, deed: str) -> str:
         ("exit", Reason.DECODER_CRASH),
         ("hog", Reason.DECODER_MEMORY),
         ("native-hog", Reason.DECODER_MEMORY),
-        ("loop", Reason.DECODER_TIMEOUT),
-        ("native-loop", Reason.DECODER_TIMEOUT),
     ],
 )
 def test_a_bad_picture_among_good_ones_costs_only_itself(
@@ -72,8 +71,7 @@ def test_a_bad_picture_among_good_ones_costs_only_itself(
 ) -> None:
     pid = os.getpid()
     bad = fault(folder, deed)
-    # Short where the deadline is what is tested; else a busy machine would take it for the fault.
-    with Rig(options(folder, timeout_seconds=1.5 if "loop" in deed else 30.0)) as rig:
+    with Rig(options(folder)) as rig:
         results = rig.load([*good[:30], bad, *good[30:]])
         assert Counter(str(results[path]) for path in good if isinstance(results[path], Failure)) == {}
         assert all(len(rig.results[path]) == 1 for path in good)
@@ -82,7 +80,25 @@ def test_a_bad_picture_among_good_ones_costs_only_itself(
         again = rig.load([claim(bad, suspect=True), good[0]])
         assert reason(again[bad]) is expected
         assert reason(again[good[0]]) is None
-        rig.until(lambda: len(rig.pids()) == 2 and rig.pool.status().loaders == 2, 10, "two loaders")
+        rig.until(lambda: len(rig.pids()) == 2 and rig.pool.status().loaders == 2, 60, "two loaders")
+
+
+@pytest.mark.parametrize("deed", ["loop", "native-loop"])
+def test_a_picture_without_an_end_is_ended(planted: None, folder: str, deed: str) -> None:
+    bad = fault(folder, deed)
+    with Rig(options(folder, timeout_seconds=1.5)) as rig:
+        assert reason(rig.load([bad])[bad]) is Reason.DECODER_TIMEOUT
+        assert reason(rig.load([claim(bad, suspect=True)])[bad]) is Reason.DECODER_TIMEOUT
+        rig.until(lambda: len(rig.pids()) == 2 and rig.pool.status().loaders == 2, 60, "two loaders")
+
+
+def test_a_picture_without_an_end_costs_its_neighbours_nothing(planted: None, good: list[str], folder: str) -> None:
+    # The worst of the two: its loader answers nobody meanwhile.
+    bad = fault(folder, "native-loop")
+    with Rig(options(folder, timeout_seconds=10.0)) as rig:
+        results = rig.load([*good[:30], bad, *good[30:]])
+        assert Counter(map(reason, results.values())) == {None: GOOD, Reason.DECODER_TIMEOUT: 1}
+        assert all(len(rig.results[path]) == 1 for path in good)
 
 
 def test_the_second_crash_is_final(rig: Rig, folder: str) -> None:
@@ -109,7 +125,7 @@ def test_a_suspect_runs_alone(rig: Rig, good: list[str], folder: str) -> None:
 
 def test_a_suspect_that_is_innocent_is_loaded(rig: Rig, good: list[str]) -> None:
     assert reason(rig.load([claim(good[0], suspect=True)])[good[0]]) is None
-    rig.until(lambda: len(rig.pids()) == 2, 10, "end of the extra loader")
+    rig.until(lambda: len(rig.pids()) == 2, 60, "end of the extra loader")
 
 
 def test_a_picture_that_recurses_without_end_is_just_corrupt(rig: Rig, folder: str) -> None:
@@ -121,7 +137,7 @@ def test_a_picture_that_recurses_without_end_is_just_corrupt(rig: Rig, folder: s
 
 def test_a_loader_that_talks_nonsense_is_ended(rig: Rig, good: list[str], folder: str) -> None:
     bad = fault(folder, "nonsense")
-    results = rig.load([*good[:8], bad, *good[8:16]], timeout=30)
+    results = rig.load([*good[:8], bad, *good[8:16]])
     assert all(reason(results[path]) is None for path in good[:16])
     failed = results[bad]
     assert isinstance(failed, Failure)
@@ -159,12 +175,12 @@ def test_what_a_large_daemon_has_resident_is_not_taken_for_its_loaders(planted: 
 def test_crashes_leave_no_files_open(rig: Rig, good: list[str], folder: str) -> None:
     rig.load(good[:4])
     rig.load([claim(fault(folder, "abort"), image_id="first")])
-    rig.until(lambda: len(rig.seen(LoaderStarted)) == 3, 10, "third loader")
+    rig.until(lambda: len(rig.seen(LoaderStarted)) == 3, 60, "third loader")
     before = open_files()
     for number in range(5):
         rig.load([claim(fault(folder, "abort"), image_id=number)])
-    rig.until(lambda: len(rig.seen(LoaderStarted)) == 8, 10, "eighth loader")
-    rig.until(lambda: open_files() <= before, 10, f"return to {before} open files")
+    rig.until(lambda: len(rig.seen(LoaderStarted)) == 8, 60, "eighth loader")
+    rig.until(lambda: open_files() <= before, 60, f"return to {before} open files")
 
 
 def test_last_words_are_told(rig: Rig, folder: str) -> None:
@@ -209,4 +225,4 @@ def test_nothing_outlives_a_killed_parent(planted: None, folder: str, deed: str,
             assert [named_memory(pid) for pid in (owner.pid, *pids)] == [[], [], []]
         finally:
             owner.kill()
-    rig.until(lambda: not any(is_alive(pid) for pid in pids), 10, "end of the loaders")
+    rig.until(lambda: not any(is_alive(pid) for pid in pids), 60, "end of the loaders")
