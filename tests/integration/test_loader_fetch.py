@@ -30,7 +30,7 @@ PATIENT = replace(LOOPBACK, max_bytes=LIMIT)
 HASTY = replace(PATIENT, total_timeout=1.0)
 HASTY_READ = replace(PATIENT, read_timeout=0.5)
 HASTY_CONNECT = replace(PATIENT, connect_timeout=0.5)
-SLACK = 5.0
+SLACK = 30.0
 """Seconds beyond a deadline that a busy machine may take."""
 
 
@@ -461,7 +461,7 @@ def test_encodings_that_are_traps(encoding: str, packed: bytes, reason: Reason) 
 
 def test_a_silent_server_is_left() -> None:
     def silent(request: Request) -> None:
-        request.stop.wait(10)
+        request.stop.wait(60)
 
     with serve({"*": silent}) as server:
         assert cut(server.url, HASTY_READ) is Reason.READ_TIMEOUT

@@ -249,7 +249,7 @@ def test_two_daemons_that_step_at_once_queue_and_count_nothing_twice(untriggered
 
     def daemon(_: int) -> int:
         runs, queued = runs_of(untriggered, window=4), 0
-        start.wait(10)
+        start.wait(60)
         # Whoever finds the run locked by the other does nothing.
         while look(runs, run).walked_at is None:
             queued += runs.step(SIGNATURE).queued

@@ -119,7 +119,7 @@ def test_of_many_who_want_it_at_once_one_gets_it(untriggered: Database) -> None:
 
     def ask(number: int) -> Claim | Refusal:
         wants = wants_of(untriggered, f"daemon {number % 2}")
-        start.wait(10)
+        start.wait(60)
         return wants.want(1, request=str(number))
 
     with ThreadPoolExecutor(6) as threads:

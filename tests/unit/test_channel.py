@@ -23,7 +23,7 @@ def test_closing_wakes_whoever_waits() -> None:
     thread = Thread(target=lambda: taken.append(channel.take(1)))
     thread.start()
     channel.close()
-    thread.join(5)
+    thread.join(60)
     assert taken == [[]]
 
 

@@ -69,7 +69,7 @@ class Systemd:
     def rest(self) -> list[str]:
         """All that was heard, once the daemon has ended."""
         if self._thread is not None:
-            self._thread.join(10)
+            self._thread.join(60)
         self._listening.settimeout(0)
         try:
             while True:
@@ -86,7 +86,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd
     monkeypatch.setattr(statusline, "SECONDS", 0.01)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(address)
-        listening.settimeout(20)
+        listening.settimeout(60)
         yield Systemd(listening)
 
 
