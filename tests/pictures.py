@@ -76,6 +76,15 @@ class Web:
         finally:
             self.held.pop(path).set()
 
+    @contextmanager
+    def holding_all(self) -> Iterator[None]:
+        """No answer is given before the end of this, but those that `holding` lets go."""
+        self.free.clear()
+        try:
+            yield
+        finally:
+            self.free.set()
+
     def start(self) -> None:
         self._thread.start()
 

@@ -74,6 +74,10 @@ class Tables:
         )
         return self.execute(sql, (pid,)) == [(0,)]
 
+    def wait_for_work(self) -> None:
+        """Until some daemon has an image in work."""
+        self.wait(lambda: self.execute("SELECT 1 FROM vectord.job WHERE lease_token NOTNULL"), "a lease")
+
     def wait(self, condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
         """Until the condition, which vectors and jobs alone may decide, holds."""
         done = wait_for_change(self._dsn, condition, seconds)
@@ -117,6 +121,11 @@ def wait_for_line(process: "subprocess.Popen[str]", event: str) -> dict[str, obj
 
 def stop(process: "subprocess.Popen[str]", number: signal.Signals) -> int:
     process.send_signal(number)
+    return end(process)
+
+
+def end(process: "subprocess.Popen[str]") -> int:
+    """Waits for it; gives its exit status."""
     process.communicate(timeout=PATIENCE)
     return process.returncode
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.pictures import picture, serving
-from tests.whole import ROOT, Tables, call, daemon_process, stop, wait_for_line
+from tests.whole import ROOT, Tables, call, daemon_process, end, stop, wait_for_line
 
 SHARED = ROOT.parent / "shared"
 WEIGHTS = SHARED / "weights" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
@@ -63,8 +63,12 @@ def test_a_signal_under_load_ends_it_with_nothing_lost(
     with serving() as web:
         images = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(150)}
         with daemon_process(small) as process:
-            tables.insert(images)
-            assert stop(process, number) == 0
+            with web.holding_all():
+                tables.insert(images)
+                tables.wait_for_work()
+                process.send_signal(number)
+                wait_for_line(process, "daemon.stopping")
+            assert end(process) == 0
         # Whatever was in work was stored or given back: nothing is leased, no attempt charged without a failure.
         leased = (
             "SELECT to_jsonb(j) FROM vectord.job j WHERE lease_until IS NOT NULL OR (attempts > 0 AND reason IS NULL)"
@@ -78,8 +82,11 @@ def test_after_kill_9_another_daemon_takes_over(small: dict[str, str], empty_dat
     with serving() as web:
         images = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(150)}
         with daemon_process(small) as process:
-            tables.insert(images)
-            assert stop(process, signal.SIGKILL) == -signal.SIGKILL
+            with web.holding_all():
+                tables.insert(images)
+                tables.wait_for_work()
+                assert stop(process, signal.SIGKILL) == -signal.SIGKILL
+            assert not tables.nothing_leased_to(process.pid)
         with daemon_process(small) as process:
             tables.wait(lambda: len(tables.vectors()) == 150, "150 vectors")
             tables.wait(lambda: tables.jobs() == {}, "an empty queue")

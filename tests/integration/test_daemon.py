@@ -5,7 +5,8 @@ import re
 import socket
 import threading
 import urllib.request
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -89,11 +90,20 @@ def test_images_that_were_there_before_the_daemon_are_found(
         tables.wait(lambda: len(tables.vectors()) == 5, "five vectors, by the sweep alone")
 
 
+def release_once_stopping(held: ExitStack) -> None:
+    """In a stop the claims end first, and then what the loaders have in hand may."""
+    next(thread for thread in threading.enumerate() if thread.name == "vectord-claim").join(60)
+    held.close()
+
+
 def test_a_stop_under_load_loses_nothing(empty_database: str, compiled: Path, web: Web, tables: Tables) -> None:
     given = settings(empty_database, compiled)
     images = {n: web.add(f"/{n}.jpg", picture(n)) for n in range(1, 121)}
-    with wiring.open_daemon(given, allow_untrained=True):
+    with ExitStack() as held, ThreadPoolExecutor(1) as threads, wiring.open_daemon(given, allow_untrained=True):
+        held.enter_context(web.holding_all())
         tables.insert(images)
+        tables.wait_for_work()
+        threads.submit(release_once_stopping, held)
     # Whatever was in work was stored or released: nothing is leased, and no attempt was charged but for a failure.
     left = tables.execute(
         "SELECT count(*) FROM vectord.job WHERE lease_until IS NOT NULL OR (attempts > 0 AND reason IS NULL)"

@@ -42,6 +42,7 @@ def fill(database: Database, rows: int, *, missing_each: int) -> None:
     )
 
 
+WINDOWS_TABLES = {"tb_image", "tb_hsx_img_value", "job"}
 HANDFUL = {"backfill"}
 """Tables of a row or two, which are read as a whole."""
 
@@ -75,6 +76,13 @@ def scanned(node: dict[str, Any]) -> dict[str, set[str]]:
     return found
 
 
+def check_read_by_index(node: dict[str, Any], tables: set[str]) -> None:
+    """These tables are read, all by index, and no others."""
+    found = scanned(node)
+    assert found.keys() == tables
+    assert all(kind.startswith("Index") for kinds in found.values() for kind in kinds), found
+
+
 def buffers(node: dict[str, Any]) -> int:
     return int(node["Shared Hit Blocks"]) + int(node["Shared Read Blocks"])
 
@@ -99,8 +107,7 @@ def test_a_window_is_read_by_index(large: Database, after: int | None, analysed:
     if analysed:
         large.execute("ANALYZE")
     found = plan(large, "find", FIND | {"after": after})
-    assert scanned(found).keys() == {"tb_image", "tb_hsx_img_value", "job"}
-    assert all(kind.startswith("Index") for kinds in scanned(found).values() for kind in kinds), scanned(found)
+    check_read_by_index(found, WINDOWS_TABLES)
     assert buffers(found) < WINDOW * BUFFERS_PER_ID
 
 
@@ -142,7 +149,7 @@ def test_the_same_with_all_of_them_missing_and_in_a_queue_of_jobs(large: Databas
     large.execute("DELETE FROM tb_hsx_img_value")
     large.execute("INSERT INTO vectord.job (image_id) SELECT id FROM ecai.tb_image WHERE id % 2 = 0 LIMIT 10000")
     found = plan(large, "find", FIND | {"after": 4_000})
-    assert all(kind.startswith("Index") for kinds in scanned(found).values() for kind in kinds), scanned(found)
+    check_read_by_index(found, WINDOWS_TABLES)
     assert buffers(found) < WINDOW * BUFFERS_PER_ID
 
 
@@ -156,7 +163,7 @@ def test_what_is_new_is_looked_up_by_index(large: Database) -> None:
 def test_what_is_gone_is_looked_up_by_index(large: Database) -> None:
     large.execute("INSERT INTO vectord.job (image_id) SELECT id * 50 FROM generate_series(1, 4000) id")
     found = plan(large, "forget", {"after": 90_000, "upto": 110_000, "window": WINDOW})
-    assert all(kind.startswith("Index") for kinds in scanned(found).values() for kind in kinds), scanned(found)
+    check_read_by_index(found, {"job", "tb_image"})
     assert buffers(found) < 400 * BUFFERS_PER_ID
 
 
@@ -184,7 +191,7 @@ def test_the_reports_read_jobs_by_index_however_many_there_are(large: Database) 
     large.execute("ANALYZE")
     labels = [reason.label for reason in Reason]
     found = plan(large, "failures", {"reasons": labels, "limit": 20}, path=REPORTS)
-    assert all(kind.startswith("Index") for kinds in scanned(found).values() for kind in kinds), scanned(found)
+    check_read_by_index(found, {"job", "tb_image"})
     assert buffers(found) < 400
     assert buffers(plan(large, "dead", {"reasons": labels, "most": 100}, path=REPORTS)) < 700
     assert buffers(plan(large, "backlog", {"most": 10_000}, path=REPORTS)) < 150
