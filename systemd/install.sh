@@ -78,6 +78,7 @@ echo "the pages, alert rules and dashboard: $prefix/share/vectord"
 # Pages that are no more must not stay.
 rm -rf "$root/share/vectord/docs" "$root/share/vectord/monitoring"
 cp -R docs systemd/monitoring "$root/share/vectord/"
+chmod -R u=rwX,go=rX "$root/share/vectord/docs" "$root/share/vectord/monitoring"
 
 if [ -z "$destdir" ]; then
     systemd-sysusers vectord.conf
