@@ -3,6 +3,7 @@
 import platform
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from uuid import uuid4
@@ -13,6 +14,7 @@ from daemon import options, wiring
 from daemon.backfill import sample
 from daemon.backfill.crew import Crew
 from daemon.backfill.desk import jobs
+from daemon.backfill.indexing import without_index
 from daemon.backfill.legs import Legs, RunLeg, Stop
 from daemon.backfill.order import Order
 from daemon.backfill.plan import Plan, Rates, lines
@@ -69,14 +71,11 @@ def run(settings: Settings, given: Options, stop: Stop, console: Console) -> int
                 console.print(line, highlight=False, soft_wrap=True)
             return 0
         with Reporter(console, what="images planned") as reporter:
-            _write_plan(shards, given.shard_images, reporter)
+            _write_plan(shards, given.shard_images, stop, reporter)
         index = VectorIndex(ground.pool, options.names(settings), memory_mb=given.memory_mb)
-        if given.drop_index:
-            index.drop()
-        legs = _work(order, ground, shards, partial(flow.run_leg, order, crew, stop), stop, console)
-        if given.drop_index and not stop.wait(0):
-            _build(index, console)
-        return _summary(legs, shards.totals(), console)
+        with without_index(index, stop, console) if given.drop_index else nullcontext():
+            legs = _work(order, ground, shards, partial(flow.run_leg, order, crew, stop), stop, console)
+        return max(_summary(legs, shards.totals(), console), INTERRUPTED if stop.wait(0) else 0)
 
 
 def _order(settings: Settings, ground: Ground) -> Order:
@@ -117,17 +116,13 @@ def _work(order: Order, ground: Ground, shards: Shards, run_leg: RunLeg, stop: S
     return legs
 
 
-def _write_plan(shards: Shards, size: int, reporter: Reporter) -> None:
+def _write_plan(shards: Shards, size: int, stop: Stop, reporter: Reporter) -> None:
     images = 0
     for shard in shards.plan(size):
         images += shard.images
         reporter.show(images)
-
-
-def _build(index: VectorIndex, console: Console) -> None:
-    with Reporter(console, what="starting") as reporter:
-        for seen in index.build():
-            reporter.show(seen.done, total=seen.total, what=seen.phase)
+        if stop.wait(0):
+            break
 
 
 def _summary(legs: Legs, totals: Totals, console: Console) -> int:
@@ -148,7 +143,7 @@ def _summary(legs: Legs, totals: Totals, console: Console) -> int:
 def _survey(order: Order, ground: Ground, shards: Shards, given: Options, crew: Crew) -> Plan:
     """What there is to do: ids are counted, what is missing is estimated, rates are measured unless they are given."""
     totals = shards.totals()
-    planned = shards.open(totals.open_shards) if totals.open_shards else []
+    planned = shards.open(totals.open_shards)
     todo = [*planned, *shards.survey(given.shard_images)]
     open_images = sum(shard.images for shard in todo)
     wanted = jobs(order, ground.pool)
@@ -156,8 +151,9 @@ def _survey(order: Order, ground: Ground, shards: Shards, given: Options, crew: 
     looked = sum(shard.images for shard in some)
     found = sum(wanted.left(shard.span, shard.images) for shard in some)
     return Plan(
-        shards=totals.shards - totals.open_shards + len(todo),
-        images=totals.images - totals.open_images + open_images,
+        # Where none is open, all of them are planned anew.
+        shards=len(todo) + (totals.finished_shards if planned else 0),
+        images=open_images + (totals.finished_images if planned else 0),
         open_shards=len(todo),
         open_images=open_images,
         missing=round(open_images * found / looked) if looked else 0,

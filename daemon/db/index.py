@@ -4,7 +4,7 @@ Writing a vector costs some twenty times more with the index than without, and b
 faster than letting it grow, so that a bulk load is best done without.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class VectorIndex:
         self._memory_mb = memory_mb
         self._look_seconds = look_seconds
 
-    def build(self) -> Iterator[Progress]:
+    def build(self) -> Generator[Progress]:
         """Builds the index if there is none, and tells how far it is. Whoever stops listening breaks the build off."""
         found = self._found()
         if not found.valid:

@@ -57,7 +57,16 @@ WHERE place %% %(size)s = 0 OR ends
 ORDER BY id
 
 -- name: planned
-SELECT number, upto_id FROM {shard} WHERE signature = %(signature)s ORDER BY number DESC LIMIT 1
+-- Where planning goes on: nowhere in particular when no shard is open. Images may have come again, and vectors gone, in
+-- what was finished once.
+SELECT number, upto_id FROM {shard}
+WHERE signature = %(signature)s AND EXISTS (SELECT FROM {shard} WHERE signature = %(signature)s AND finished_at IS NULL)
+ORDER BY number DESC LIMIT 1
+
+-- name: begin_anew
+DELETE FROM {shard}
+WHERE signature = %(signature)s
+  AND NOT EXISTS (SELECT FROM {shard} WHERE signature = %(signature)s AND finished_at IS NULL)
 
 -- name: plan
 INSERT INTO {shard} (signature, number, after_id, upto_id, images)

@@ -29,6 +29,14 @@ class Totals:
     open_shards: int
     open_images: int
 
+    @property
+    def finished_shards(self) -> int:
+        return self.shards - self.open_shards
+
+    @property
+    def finished_images(self) -> int:
+        return self.images - self.open_images
+
 
 class Shards:
     """The record of one signature's shards. All raise `DatabaseUnavailableError` or `DatabaseError`."""
@@ -39,7 +47,9 @@ class Shards:
         self._signature = {"signature": signature}
 
     def survey(self, size: int) -> Iterator[Shard]:
-        """The shards that would be planned next: images after the last one planned. Writes nothing."""
+        """The shards that would be planned next: images after the last one planned, or all of them when no shard is
+        open. Writes nothing.
+        """
         row = self._one("planned") or (-1, None)
         number, after = int(row[0]), row[1]
         while (shard := self._next(number + 1, after, size)) is not None:
@@ -48,6 +58,7 @@ class Shards:
 
     def plan(self, size: int) -> Iterator[Shard]:
         """The same, each written down before it is given: whoever is interrupted goes on from there."""
+        self._do("begin_anew")
         for shard in self.survey(size):
             values = {"after": shard.span.after, "upto": shard.span.upto, "images": shard.images}
             self._do("plan", number=shard.number, **values)

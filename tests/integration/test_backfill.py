@@ -125,6 +125,14 @@ def test_every_image_ends_with_a_vector_or_a_reason(
     assert tables.execute("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%hnsw%'") == [(1,)]
     assert not wait_until_gone(lambda: processes("whole"))
 
+    gone = 7
+    tables.execute(f"DELETE FROM tb_hsx_img_value WHERE image_id = {gone}")
+    tables.execute(f"DELETE FROM written WHERE image_id = {gone}")
+    again = call(given | {MARK: "again"}, "backfill", "--ray", "local")
+    assert again.returncode == 0, again.stderr + again.stdout
+    assert "1 vectors stored" in again.stdout
+    judge()
+
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(given: dict[str, str], tables: Tables) -> None:
     crew = ["--loaders", "1", "--embedders", "1"]

@@ -174,6 +174,22 @@ def test_shards_cover_the_table_and_a_plan_goes_on_where_it_ended(quiet: Databas
     assert [one.number for one in shards.open(10)] == [0, 2, 3]
 
 
+def test_what_was_finished_once_is_planned_again(quiet: Database) -> None:
+    """Vectors may have gone since, or images come again, or the model changed and changed back."""
+    quiet.insert([3, 5, 8])
+    shards = Shards(quiet.pool, quiet.names, SIGNATURE)
+    first = list(shards.plan(2))
+    for shard in first:
+        shards.finish(shard.number)
+
+    surveyed = list(shards.survey(2))
+    assert shards.totals().open_shards == 0
+    again = list(shards.plan(2))
+
+    assert surveyed == again == first
+    assert [one.number for one in shards.open(10)] == [0, 1]
+
+
 def test_a_range_is_cut_into_parts(quiet: Database) -> None:
     quiet.insert(range(1, 8))
 

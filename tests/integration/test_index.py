@@ -64,7 +64,7 @@ def test_a_build_that_is_broken_off_leaves_nothing(database: Database) -> None:
         building = index.build()
         next(building)
         assert [row[1] for row in database.execute(INDEXES)] == [False]
-        with database.in_thread(building.close) as closing_down:  # type: ignore[attr-defined] # a generator
+        with database.in_thread(building.close) as closing_down:
             wait_until_blocked(database, by=session)
             session.commit()
             closing_down.result(60)
