@@ -36,6 +36,14 @@ def open_ground(settings: Settings) -> Iterator[Ground]:
 
 
 @contextmanager
+def open_as_it_is(settings: Settings) -> Iterator[Ground]:
+    """For who only looks. Raises `DatabaseError` with the remedy where something would have to be made first."""
+    with _database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
+        seen = schema.look(pool, options.names(settings), options.schema_options(settings))
+        yield Ground(dsn=dsn, pool=pool, layout=seen)
+
+
+@contextmanager
 def open_desk(settings: Settings) -> Iterator[Desk]:
     """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
     with _database(settings) as dsn, closing(_pool(settings, dsn)) as pool:

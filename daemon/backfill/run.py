@@ -24,7 +24,7 @@ from daemon.db.generation import Generations
 from daemon.db.index import VectorIndex
 from daemon.db.shards import Shard, Shards, Totals
 from daemon.errors import ConfigurationError
-from daemon.ground import Ground, open_ground
+from daemon.ground import Ground, open_as_it_is, open_ground
 from daemon.records import Claim
 from daemon.reprocess import NEVER, Standing, standing
 from daemon.signature import dimension
@@ -57,14 +57,15 @@ def run(settings: Settings, given: Options, stop: Stop, console: Console) -> int
 
     if given.address != cluster.LOCAL and not settings.database.dsn.get_secret_value():
         raise ConfigurationError("database.dsn: a cluster needs a PostgreSQL that all its machines reach; name one")
-    with open_ground(settings) as ground, cluster.joined(given.address, loaders=given.loaders) as there:
+    opened = open_as_it_is(settings) if given.dry_run else open_ground(settings)
+    with opened as ground, cluster.joined(given.address, loaders=given.loaders) as there:
         crew = there.crew(
             loaders=given.loaders,
             embedders=given.embedders,
             connections=given.connections,
             device=settings.engine.device,
         )
-        order = _order(settings, ground)
+        order = _order(settings, ground, register=not given.dry_run)
         shards = Shards(ground.pool, options.names(settings), order.signature)
         if given.dry_run:
             for line in lines(_survey(order, ground, shards, given, crew)):
@@ -78,8 +79,11 @@ def run(settings: Settings, given: Options, stop: Stop, console: Console) -> int
         return max(_summary(legs, shards.totals(), console), INTERRUPTED if stop.wait(0) else 0)
 
 
-def _order(settings: Settings, ground: Ground) -> Order:
-    """Raises `ConfigurationError` where another model counts: its daemons and this would undo each other's work."""
+def _order(settings: Settings, ground: Ground, *, register: bool) -> Order:
+    """Raises `ConfigurationError` where another model counts: its daemons and this would undo each other's work.
+
+    `register`: where no model counts yet, this one does from now on.
+    """
     names = options.names(settings)
     own = options.instance(settings, wiring.find_weights(settings))
     generations = Generations(ground.pool, names, notify=settings.queue.notify)
@@ -90,7 +94,7 @@ def _order(settings: Settings, ground: Ground) -> Order:
             "give it the same [model], or start a daemon with this one first"
         )
     if present is None:
-        present = generations.on_start(replace(own, mode=NEVER)).signature
+        present = generations.on_start(replace(own, mode=NEVER)).signature if register else own.signature
     shards = Shards(ground.pool, names, present)
     return Order(
         settings=settings,

@@ -46,6 +46,12 @@ def migrate(pool: Pool, names: Names, options: SchemaOptions) -> Layout:
         return _Migration(cursor, names, options).run()
 
 
+def look(pool: Pool, names: Names, options: SchemaOptions) -> Layout:
+    """What is there; nothing is made. Raises `DatabaseError` with the remedy where something is missing."""
+    with pool.transaction() as cursor:
+        return _Migration(cursor, names, options).look()
+
+
 def require(pool: Pool, names: Names) -> None:
     """Raises `DatabaseError` with the remedy where vectord's tables have not been made yet."""
     with pool.transaction() as cursor:
@@ -101,6 +107,15 @@ class _Migration:
         # FOR KEY SHARE would pass over what no policy for UPDATE shows, as if somebody had it locked.
         may_lock = not missing and names.source_table not in {one.table for one in veiled}
         return replace(found, may_lock=may_lock, notes=tuple(notes))
+
+    def look(self) -> Layout:
+        names = self._names
+        if f"migration {max(migrations())}" not in self._own_present():
+            raise DatabaseError(
+                f"this database has no schema {names.schema} of vectord's, or an older one: "
+                "run `python -m daemon init` first"
+            )
+        return layout(self._table(names.source_table), self._table(names.target_table), names, self._options.dimension)
 
     def _make(self, steps: Iterable[Step], present: set[str]) -> None:
         for step in steps:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg2
@@ -125,17 +126,31 @@ def test_every_image_ends_with_a_vector_or_a_reason(
     assert tables.execute("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%hnsw%'") == [(1,)]
     assert not wait_until_gone(lambda: processes("whole"))
 
-    gone = 7
-    tables.execute(f"DELETE FROM tb_hsx_img_value WHERE image_id = {gone}")
-    tables.execute(f"DELETE FROM written WHERE image_id = {gone}")
+    lost = 8
+    tables.execute(f"DELETE FROM tb_hsx_img_value WHERE image_id = {lost}")
+    tables.execute(f"DELETE FROM written WHERE image_id = {lost}")
     again = call(given | {MARK: "again"}, "backfill", "--ray", "local")
     assert again.returncode == 0, again.stderr + again.stdout
     assert "1 vectors stored" in again.stdout
     judge()
 
 
+def everything(tables: Tables) -> list[Any]:
+    """That a dry run might change."""
+    return [
+        tables.execute(sql)
+        for sql in (
+            "SELECT oid FROM pg_class ORDER BY 1",
+            "SELECT oid FROM pg_trigger ORDER BY 1",
+            "SELECT key, value FROM vectord.setting ORDER BY 1",
+            "SELECT count(*) FROM vectord.reprocess",
+        )
+    ]
+
+
 def test_a_dry_run_tells_the_plan_and_writes_nothing(given: dict[str, str], tables: Tables) -> None:
     crew = ["--loaders", "1", "--embedders", "1"]
+    before = everything(tables)
     done = call(given, "backfill", "--ray", "local", "--shard-images", "100", *crew, "--dry-run")
 
     assert done.returncode == 0, done.stderr + done.stdout
@@ -147,6 +162,17 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(given: dict[str, str], tabl
     assert "1 engine," in done.stdout
     assert (tables.vectors(), tables.jobs()) == ({}, {})
     assert tables.execute("SELECT count(*) FROM vectord.shard") == [(0,)]
+    assert everything(tables) == before
+
+
+def test_a_dry_run_makes_no_schema(small: dict[str, str], empty_database: str) -> None:
+    done = call(small, "backfill", "--ray", "local", "--dry-run")
+
+    assert done.returncode == 1
+    assert "run `python -m daemon init` first" in done.stderr
+    with closing(psycopg2.connect(empty_database)) as session, session.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_namespace WHERE nspname IN ('vectord', 'ecai')")
+        assert cursor.fetchone() == (0,)
 
 
 @pytest.mark.slow
