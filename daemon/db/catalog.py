@@ -105,8 +105,8 @@ class Catalog:
 
 def layout(source: Table, target: Table, names: Names, dimension: int) -> Layout:
     """What the daemon has to do with; `dimension` is the model's. Raises `DatabaseError`, all faults at once."""
-    if faults := [*_source_faults(source, names), *_target_faults(source, target, names, dimension)]:
-        raise DatabaseError("; ".join(faults))
+    if found := faults(source, target, names, dimension):
+        raise DatabaseError(found)
     vector = target.columns[names.target_vector]
     kind = VECTOR_KINDS[vector.type]
     return Layout(
@@ -131,6 +131,12 @@ def collation_note(table: str, column: Column, source: Column) -> str:
         f"ALTER TABLE {table} ALTER COLUMN {quote(column.name)} TYPE {column.type}{length} "
         f"COLLATE {source.collation or DEFAULT_COLLATION}; locks it and builds the index anew"
     )
+
+
+def faults(source: Table, target: Table | None, names: Names, dimension: int) -> str:
+    """Why the daemon cannot work with them; empty where it can. What is not there is made as it has to be."""
+    of_target = _target_faults(source, target, names, dimension) if target else ()
+    return "; ".join([*_source_faults(source, names), *of_target])
 
 
 def _source_faults(table: Table, names: Names) -> Iterator[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
 
-from daemon.db.catalog import QUERIES_CATALOG, Catalog, Table, layout
+from daemon.db.catalog import QUERIES_CATALOG, Catalog, Table, faults
 from daemon.db.driver import Cursor, savepoint
 from daemon.db.index import QUERIES_INDEX
 from daemon.db.names import QUERIES, Names, load_queries
@@ -62,7 +62,7 @@ class Triggers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """All of it. What could not be read, for want of a table or a right, is None.
+    """All of it. What could not be read, for want of a table or a right, is None; `unread` says why `newest` could not.
 
     `faults` says why the tables do not fit; `may_create` has each schema in which something may have to be made;
     `indexes` are the HNSW indexes on the vectors, by name, and whether each is valid.
@@ -80,6 +80,7 @@ class Inspection:
     triggers: Triggers | None
     indexes: Mapping[str, bool]
     newest: Newest | None
+    unread: str
     veiled: tuple[Veiled, ...] = ()
 
 
@@ -106,21 +107,23 @@ class _Look:
         self._run("read_only")
         catalog, names = Catalog(self._cursor, self._names), self._names
         source, target = catalog.table(names.source_table), catalog.table(names.target_table)
-        faults = self._faults(source, target)
+        unfit = self._faults(source, target)
+        newest, unread = self._newest() if source and not unfit else (None, "")
         return Inspection(
             server=self._server(),
             extension=Extension(**self._one("extension")),
             source=source,
             target=target,
             own=catalog.table(f"{names.schema}.setting") is not None,
-            faults=faults,
-            missing=self._missing(source, target) if not faults else None,
+            faults=unfit,
+            missing=self._missing(source, target) if not unfit else None,
             may_create=dict(self._rows("may_create", schemas=sorted(schemas_of(names)))),
             version=self._version(),
             triggers=self._triggers(source),
             indexes=self._indexes(target),
-            newest=self._newest() if source and not faults else None,
             veiled=tuple(veiled_tables(self._cursor, names, source, target)),
+            newest=newest,
+            unread=unread,
         )
 
     def _server(self) -> Server:
@@ -132,16 +135,10 @@ class _Look:
         return Server(skew=skew, seconds=seconds, **found)
 
     def _faults(self, source: Table | None, target: Table | None) -> str:
-        if source is None or target is None:
-            return ""
-        try:
-            layout(source, target, self._names, self._options.dimension)
-        except DatabaseError as error:
-            return str(error)
-        return ""
+        return "" if source is None else faults(source, target, self._names, self._options.dimension)
 
     def _missing(self, source: Table | None, target: Table | None) -> tuple[Right, ...] | None:
-        if source is None or target is None:
+        if source is None:
             return None
         return tuple(missing_rights(self._cursor, self._names, source, target))
 
@@ -171,11 +168,16 @@ class _Look:
             return {}
         return dict(self._rows("vector_indexes", oid=target.oid, column=self._names.target_vector))
 
-    def _newest(self) -> Newest | None:
-        with suppress(DatabaseError), savepoint(self._cursor):
-            for image_id, location in self._rows("newest"):
-                return Newest(image_id=image_id, location=bytes(location) if _is_bytes(location) else location)
-        return None
+    def _newest(self) -> tuple[Newest | None, str]:
+        """The image, where there is one, and why it could not be read."""
+        try:
+            with savepoint(self._cursor):
+                rows = self._rows("newest")
+        except DatabaseError as error:
+            return None, str(error)
+        for image_id, location in rows:
+            return Newest(image_id=image_id, location=bytes(location) if _is_bytes(location) else location), ""
+        return None, ""
 
     def _run(self, query: str, **values: Any) -> None:
         self._cursor.execute(self._queries[query], values)

@@ -90,6 +90,13 @@ WITH relation AS (
            format('SELECT (%%I, %%I) ON %%s', %(source_id)s, %(source_location)s, name), false
     FROM relation WHERE oid = %(source)s
     UNION ALL
+    -- What the foreign key asks for, where this role makes the table of vectors.
+    SELECT 'table ' || name, 'REFERENCES', has_column_privilege(oid, %(source_id)s, 'REFERENCES'),
+           format('REFERENCES (%%I) ON %%s', %(source_id)s, name), false
+    FROM relation
+    WHERE oid = %(source)s AND %(target)s IS NULL
+      AND (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %(target_schema)s) IS NOT false
+    UNION ALL
     SELECT 'sequence ' || s.name, 'USAGE', has_sequence_privilege(s.oid, 'USAGE'),
            format('USAGE ON SEQUENCE %%s', s.name), false
     FROM pg_depend d JOIN relation s ON s.oid = d.objid AND s.relkind = 'S'

@@ -51,14 +51,14 @@ def veiled_tables(cursor: Cursor, names: Names, source: Table | None, target: Ta
     ]
 
 
-def missing_rights(cursor: Cursor, names: Names, source: Table, target: Table) -> list[Right]:
-    """The rights that the connected role lacks of those that the daemon needs."""
+def missing_rights(cursor: Cursor, names: Names, source: Table, target: Table | None) -> list[Right]:
+    """The rights that the connected role lacks of those that the daemon needs: without a target also to make one."""
     parameters = {
         "schema": names.schema,
         "source_schema": names.source_table.split(".", 1)[0],
         "target_schema": names.target_table.split(".", 1)[0],
         "source": source.oid,
-        "target": target.oid,
+        "target": target.oid if target else None,
         "source_id": names.source_id,
         "source_location": names.source_location,
     }

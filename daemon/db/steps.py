@@ -61,8 +61,12 @@ def users_steps(names: Names, options: SchemaOptions, id_type: str, vector_schem
         "touch_function": quote(*(f"{names.target_table}_touch".split(".", 1))),
         "touch_trigger": quote(f"{names.target_table.split('.', 1)[1]}_update_time"),
     }
-    for table, file in ((names.source_table, "users_source.sql"), (names.target_table, "users_target.sql")):
-        grant = f"GRANT CREATE ON SCHEMA {quote(table.split('.', 1)[0])}"
+    refers = f" and REFERENCES ({names.quoted['source_id']}) ON {names.quoted['source']}"
+    for table, file, more in (
+        (names.source_table, "users_source.sql", ""),
+        (names.target_table, "users_target.sql", refers),
+    ):
+        grant = f"GRANT CREATE ON SCHEMA {quote(table.split('.', 1)[0])}{more}"
         yield Step(makes=f"table {table}", sql=_fill(file, names, values), remedy=f"make it, or {grant}")
 
 

@@ -30,6 +30,7 @@ class _Examination:
         self._loading = options.loader_options(settings)
         self._weights: WeightsFile | None = None
         self._newest: Newest | None = None
+        self._unread = ""
         self._images_seen = False
 
     def findings(self) -> Iterator[Finding]:
@@ -60,10 +61,10 @@ class _Examination:
     def _inspected(self, pool: Pool) -> Iterator[Finding]:
         schema = options.schema_options(self._settings)
         seen = inspect(pool, self._names, schema)
-        self._newest = seen.newest
+        self._newest, self._unread = seen.newest, seen.unread
         self._images_seen = seen.source is not None and not seen.faults
         yield from judge_database.judge_database(seen, self._names, schema, self._settings.database.pool_size)
-        if seen.own and seen.missing is not None and all(right.optional for right in seen.missing):
+        if seen.own and seen.target and seen.missing is not None and all(right.optional for right in seen.missing):
             yield from self._vectors(pool)
 
     def _vectors(self, pool: Pool) -> Iterator[Finding]:
@@ -83,7 +84,9 @@ class _Examination:
         with trial.Trial(self._loading) as loader:
             made = loader.made()
             yield trial.judge_made(made, self._loading)
-            if self._images_seen and made.reason is None and not made.silent:
+            if self._unread:
+                yield trial.judge_unread(self._unread)
+            elif self._images_seen and made.reason is None and not made.silent:
                 yield trial.judge_newest(self._newest, loader.newest(self._newest) if self._newest else None)
 
     def _door(self) -> Iterator[Finding]:

@@ -98,6 +98,11 @@ def judge_made(tried: Tried, options: LoaderOptions) -> Finding:
     return problem("loader", told, f"give it more than {limits}: loader.memory_mb, loader.timeout_seconds")
 
 
+def judge_unread(error: str) -> Finding:
+    """No image could be looked at. What that means for the daemon, the rights say."""
+    return warning("newest image", f"it could not be read: {error}", "grant the rights above")
+
+
 def judge_newest(image: Newest | None, tried: Tried | None) -> Finding:
     """One image does not stop the daemon, whatever is the matter with it."""
     if image is None or tried is None:

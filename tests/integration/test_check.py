@@ -163,6 +163,41 @@ def test_row_security_that_holds_for_the_role_is_told(
     assert found(configure(), "row security") == []
 
 
+def test_rights_on_the_images_are_told_before_there_is_a_table_of_vectors(
+    server: Server, role: str, configure: Configure
+) -> None:
+    with server.database() as owner:
+        name = psycopg2.extensions.parse_dsn(owner)["dbname"]
+        as_role, application = configure(server.dsn_of(name, user=role)), Tables(owner)
+        application.execute(
+            "CREATE EXTENSION vector; CREATE SCHEMA ecai; CREATE TABLE ecai.tb_image (id bigint PRIMARY KEY, url text)"
+        )
+        application.execute(
+            f"GRANT CREATE ON DATABASE {name} TO {role}; GRANT CREATE ON SCHEMA public TO {role}; "
+            f"GRANT USAGE ON SCHEMA ecai TO {role}"
+        )
+        lacking = [finding for finding in found(as_role, "rights") if finding.level is Level.PROBLEM]
+        assert [finding.says for finding in lacking] == [
+            "the role lacks SELECT on table ecai.tb_image",
+            "the role lacks REFERENCES on table ecai.tb_image",
+        ]
+        level, told = the(as_role, "newest image")
+        assert (level, "permission denied" in told) == (Level.WARNING, True)
+        # What it says to run is what is missing: the start makes the rest.
+        for finding in lacking:
+            application.execute(finding.remedy)
+        assert {finding.level for finding in found(as_role, "rights")} == {Level.WARNING}
+        assert "there is none yet" in the(as_role, "newest image")[1]
+        with closing(Pool(as_role.database.dsn.get_secret_value(), size=1)) as pool:
+            migrate(pool, Names(), options.schema_options(as_role))
+
+
+def test_images_without_what_vectors_have_to_refer_to(configure: Configure, tables: Tables) -> None:
+    tables.execute("DROP TABLE tb_hsx_img_value; ALTER TABLE ecai.tb_image RENAME url TO address")
+    level, told = the(configure(), "columns")
+    assert (level, "source.location_column" in told) == (Level.PROBLEM, True)
+
+
 @pytest.mark.parametrize(
     ("breaks", "told"),
     [

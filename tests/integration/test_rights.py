@@ -103,6 +103,16 @@ def test_nothing_there_and_no_right_to_make_it(server: Server, bare: str, role: 
     assert "cannot make extension vector" in str(error.value)
 
 
+def test_a_role_that_may_not_refer_to_the_images_is_told_so(server: Server, bare: str, role: str) -> None:
+    with closing(Pool(bare, size=1)) as owner:
+        database = Database(bare, Names(), owner)
+        database.execute("CREATE EXTENSION vector; CREATE SCHEMA ecai; CREATE TABLE ecai.tb_image (id int PRIMARY KEY)")
+        database.execute(f'GRANT USAGE ON SCHEMA ecai TO "{role}"; GRANT CREATE ON SCHEMA public TO "{role}"')
+    remedy = r'GRANT CREATE ON SCHEMA "public" and REFERENCES \("id"\) ON "ecai"."tb_image"'
+    with closing(as_role(server, bare, role)) as pool, pytest.raises(DatabaseError, match=remedy):
+        migrate(pool, Names(), OPTIONS)
+
+
 def test_every_missing_right_is_told_with_its_grant(server: Server, bare: str, role: str) -> None:
     psql(bare, print_sql(Names(), OPTIONS))
     with closing(as_role(server, bare, role)) as pool:

@@ -36,6 +36,7 @@ BARE = Inspection(
     triggers=None,
     indexes={},
     newest=None,
+    unread="",
 )
 
 
