@@ -4,7 +4,7 @@ Commands that only ask or change the tables need nothing else, and load no more 
 """
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -14,7 +14,9 @@ from daemon.config import Settings
 from daemon.db import schema
 from daemon.db.desk import Desk
 from daemon.db.embedded import EmbeddedServer
+from daemon.db.names import Names
 from daemon.db.pool import Pool
+from daemon.errors import DatabaseError, DatabaseUnavailableError
 
 _log = structlog.get_logger("vectord")
 
@@ -56,9 +58,27 @@ def migrate(settings: Settings) -> None:
         pass
 
 
-def schema_script(settings: Settings) -> str:
-    """What a DBA would run instead."""
-    return schema.print_sql(options.names(settings), options.schema_options(settings))
+def schema_script(settings: Settings, *, id_type: str | None = None, role: str | None = None) -> str:
+    """What a DBA would run instead. `role` is whom to grant what the daemon needs.
+
+    Where nobody says of which type the images' ids are, the database is asked, if there is one and it answers.
+    """
+    names, known = options.names(settings), ""
+    if id_type is None:
+        id_type, known = _ask_id_type(settings, names)
+    return known + schema.print_sql(names, options.schema_options(settings), id_type, role)
+
+
+def _ask_id_type(settings: Settings, names: Names) -> tuple[str, str]:
+    """The type of the images' ids, and a comment of SQL that says how it is known."""
+    table, found = names.source_table, None
+    if dsn := settings.database.dsn.get_secret_value():
+        with suppress(DatabaseError, DatabaseUnavailableError), closing(_pool(settings, dsn)) as pool:
+            found = schema.look_up_id_type(pool, names)
+    if found:
+        return found, f"-- The ids of {table} are {found}, as they are in the database.\n"
+    supposed = schema.DEFAULT_ID_TYPE
+    return supposed, f"-- There was no {table} to look at: the ids are taken to be {supposed} (see --id-type).\n"
 
 
 @contextmanager

@@ -4,7 +4,7 @@ What only one of them needs is imported there: `--help` must not load an engine.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,6 +12,8 @@ from daemon.cli.common import ConfigOption, JsonOption, configure_logs, console,
 from daemon.commands.plain import to_json
 from daemon.errors import ConfigurationError
 from daemon.telemetry import logs
+
+IdType = Literal["bigint", "integer", "smallint", "uuid", "text"]
 
 
 def run(config: ConfigOption = None) -> None:
@@ -26,14 +28,21 @@ def init(
     print_sql: Annotated[
         bool, typer.Option("--print-sql", help="Print what a DBA would run, and change nothing.")
     ] = False,
+    id_type: Annotated[
+        IdType | None,
+        typer.Option(help="With --print-sql: the images' ids. [default: as in the database, or bigint]"),
+    ] = None,
+    role: Annotated[str | None, typer.Option(help="With --print-sql: grant this role what the daemon needs.")] = None,
 ) -> None:
     """Create or migrate the schema; the users' tables only when they are missing."""
     from daemon import ground  # noqa: PLC0415 - for this command alone
 
     settings = read_settings(config)
     if print_sql:
-        say(ground.schema_script(settings))
+        say(ground.schema_script(settings, id_type=id_type, role=role))
         return
+    if id_type or role:
+        raise ConfigurationError("init: --id-type and --role go with --print-sql")
     ground.migrate(settings)
     say("the schema is there")
 

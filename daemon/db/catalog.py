@@ -66,6 +66,7 @@ class Catalog:
 
     def __init__(self, cursor: Cursor, names: Names) -> None:
         self._cursor = cursor
+        self._names = names
         self._queries = load_queries(names, QUERIES_CATALOG)
 
     def table(self, qualified: str) -> Table | None:
@@ -95,6 +96,11 @@ class Catalog:
         """Which of these schemas there are."""
         self._cursor.execute(self._queries["schemas"], {"schemas": list(wanted)})
         return {row[0] for row in self._cursor.fetchall()}
+
+    def own_id_type(self) -> str | None:
+        """What vectord's own id columns are; None where they have not been made yet."""
+        job = self.table(f"{self._names.schema}.job")
+        return ID_TYPES.get(job.columns["image_id"].type) if job else None
 
     def vector_schema(self) -> str | None:
         """Where pgvector's types are; None where the extension is missing."""
@@ -130,6 +136,14 @@ def collation_note(table: str, column: Column, source: Column) -> str:
         f"{table}.{column.name} has another collation than the images' ids, so its index cannot be used to find them: "
         f"ALTER TABLE {table} ALTER COLUMN {quote(column.name)} TYPE {column.type}{length} "
         f"COLLATE {source.collation or DEFAULT_COLLATION}; locks it and builds the index anew"
+    )
+
+
+def other_ids(names: Names, id_type: str, ours: str) -> tuple[str, str]:
+    """Says that vectord's own ids are not of the images' type, so that its triggers would fail; and the remedy."""
+    return (
+        f"{names.source_table}.{names.source_id} is {id_type}, and vectord's own ids are {ours}",
+        f"DROP SCHEMA {names.quoted['schema']} CASCADE, and start again; all vectors stay",
     )
 
 

@@ -64,8 +64,9 @@ class Triggers:
 class Inspection:
     """All of it. What could not be read, for want of a table or a right, is None; `unread` says why `newest` could not.
 
-    `faults` says why the tables do not fit; `may_create` has each schema in which something may have to be made;
-    `indexes` are the HNSW indexes on the vectors, by name, and whether each is valid.
+    `own_id_type` is what vectord's own id columns are; `faults` says why the tables do not fit; `may_create` has each
+    schema in which something may have to be made; `indexes` are the HNSW indexes on the vectors, by name, and whether
+    each is valid.
     """
 
     server: Server
@@ -73,6 +74,7 @@ class Inspection:
     source: Table | None
     target: Table | None
     own: bool
+    own_id_type: str | None
     faults: str
     missing: tuple[Right, ...] | None
     may_create: Mapping[str, bool]
@@ -115,6 +117,7 @@ class _Look:
             source=source,
             target=target,
             own=catalog.table(f"{names.schema}.setting") is not None,
+            own_id_type=catalog.own_id_type(),
             faults=unfit,
             missing=self._missing(source, target) if not unfit else None,
             may_create=dict(self._rows("may_create", schemas=sorted(schemas_of(names)))),

@@ -6,7 +6,18 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from daemon.db.catalog import ID_TYPES, QUERIES_CATALOG, Catalog, Column, Layout, Table, collation_note, id_type, layout
+from daemon.db.catalog import (
+    ID_TYPES,
+    QUERIES_CATALOG,
+    Catalog,
+    Column,
+    Layout,
+    Table,
+    collation_note,
+    id_type,
+    layout,
+    other_ids,
+)
 from daemon.db.driver import Cursor, mapped_errors, sqlstate
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
@@ -25,7 +36,7 @@ from daemon.db.steps import (
 )
 from daemon.errors import DatabaseError, DatabaseUnavailableError
 
-__all__ = ["Layout", "SchemaOptions", "migrate", "print_sql", "require"]
+__all__ = ["DEFAULT_ID_TYPE", "Layout", "SchemaOptions", "look_up_id_type", "migrate", "print_sql", "require"]
 
 LOCK_TIMEOUT = "5s"
 """CREATE TRIGGER waits for every transaction that writes to the table, and makes every other writer wait behind it."""
@@ -62,6 +73,12 @@ def require(pool: Pool, names: Names) -> None:
             )
 
 
+def look_up_id_type(pool: Pool, names: Names) -> str | None:
+    """The type of the source's id; None where there is no such table or column yet."""
+    with pool.transaction() as cursor:
+        return _id_type(Catalog(cursor, names), names)
+
+
 def print_sql(names: Names, options: SchemaOptions, id_type: str = DEFAULT_ID_TYPE, role: str | None = None) -> str:
     """The script that a DBA runs with psql, or anything else, instead of `migrate`; it may be run again.
 
@@ -74,6 +91,12 @@ def print_sql(names: Names, options: SchemaOptions, id_type: str = DEFAULT_ID_TY
         *([grants_step(names, role)] if role else []),
     ]
     return "\n\n".join(["BEGIN;", *(f"-- {step.makes}\n{step.sql.strip()}" for step in steps), "COMMIT;"]) + "\n"
+
+
+def _id_type(catalog: Catalog, names: Names) -> str | None:
+    source = catalog.table(names.source_table)
+    column = source.columns.get(names.source_id) if source else None
+    return id_type(column) if column and column.type in ID_TYPES else None
 
 
 class _Migration:
@@ -90,7 +113,8 @@ class _Migration:
         names, options = self._names, self._options
         self._cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL client_min_messages = warning")
         self._cursor.execute(self._queries["lock_migration"])
-        self._make(users_steps(names, options, self._id_type(), self._catalog.vector_schema()), self._users_present())
+        ids = _id_type(self._catalog, names) or DEFAULT_ID_TYPE
+        self._make(users_steps(names, options, ids, self._catalog.vector_schema()), self._users_present())
         source, target = self._table(names.source_table), self._table(names.target_table)
         found = layout(source, target, names, options.dimension)
         missing = missing_rights(self._cursor, names, source, target)
@@ -132,12 +156,6 @@ class _Migration:
         except DatabaseUnavailableError as error:
             raise DatabaseUnavailableError(f"cannot make {step.makes} just now: {error}") from error.__cause__
 
-    def _id_type(self) -> str:
-        """The type of the source's id, where there is a source already."""
-        source = self._catalog.table(self._names.source_table)
-        column = source.columns.get(self._names.source_id) if source else None
-        return id_type(column) if column and column.type in ID_TYPES else DEFAULT_ID_TYPE
-
     def _users_present(self) -> set[str]:
         tables = {f"table {name}" for name in self._users_tables() if self._catalog.table(name) is not None}
         # How existing tables came to be, and whether they need pgvector, is none of our business.
@@ -172,12 +190,10 @@ class _Migration:
 
     def _check_id_type(self, source: Table) -> None:
         """An id column that was widened since would overflow ours, and fail the users' own statements."""
-        ours, theirs = (ID_TYPES[one.type] for one in (self._own_id("job"), source.columns[self._names.source_id]))
-        if ours != theirs:
-            raise DatabaseError(
-                f"{self._names.source_table}.{self._names.source_id} is {theirs} by now, and vectord's own ids are "
-                f"{ours}: DROP SCHEMA {self._names.quoted['schema']} CASCADE, and start again; all vectors stay"
-            )
+        ours, theirs = self._catalog.own_id_type(), ID_TYPES[source.columns[self._names.source_id].type]
+        if ours is not None and ours != theirs:
+            told, remedy = other_ids(self._names, theirs, ours)
+            raise DatabaseError(f"{told}: {remedy}")
 
     def _collation_notes(self, source: Table, target: Table) -> Iterator[str]:
         """Of tables that were there before. Those that are made have the ids' collation."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from daemon.db.catalog import VECTOR_KINDS
+from daemon.db.catalog import ID_TYPES, VECTOR_KINDS, other_ids
 from daemon.db.inspection import Inspection, Server
 from daemon.db.names import Names
 from daemon.db.schema import SchemaOptions
@@ -127,6 +127,10 @@ def _schema(seen: Inspection, names: Names) -> Finding:
         return warning("schema", told, f"{INIT}, or just start it") if may else problem("schema", told, SCRIPT)
     if seen.version is None:
         return problem("schema", f"{names.schema}.setting cannot be read", "grant the rights above")
+    column = seen.source.columns.get(names.source_id) if seen.source else None
+    theirs = ID_TYPES.get(column.type) if column else None
+    if theirs and seen.own_id_type and theirs != seen.own_id_type:
+        return problem("schema", *other_ids(names, theirs, seen.own_id_type))
     told = f"{names.schema} has version {seen.version}, and this vectord knows {newest}"
     if seen.version > newest:
         return problem("schema", told, "a newer vectord made it: upgrade this one")

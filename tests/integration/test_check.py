@@ -253,6 +253,15 @@ def test_a_schema_of_another_version(configure: Configure, tables: Tables, break
     assert the(configure(), "schema")[0] is level
 
 
+def test_own_ids_of_another_type_than_the_images(configure: Configure, tables: Tables) -> None:
+    tables.execute(
+        "ALTER TABLE tb_hsx_img_value ALTER image_id TYPE integer; ALTER TABLE ecai.tb_image ALTER id TYPE integer"
+    )
+    level, told = the(configure(), "schema")
+    assert (level, "ecai.tb_image.id is integer, and vectord's own ids are bigint" in told) == (Level.PROBLEM, True)
+    assert "DROP SCHEMA" in told
+
+
 def test_an_index_that_is_missing_or_not_valid(configure: Configure, tables: Tables) -> None:
     tables.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid::regclass::text LIKE '%%hnsw%%'")
     level, told = the(configure(), "index")

@@ -1,6 +1,7 @@
 """The commands as somebody types them: processes, signals, exit statuses, and what stands on the screen."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -145,6 +146,18 @@ def test_what_a_dba_would_run_is_printed_and_nothing_done(environment: dict[str,
     assert tables.execute("SELECT to_regclass('vectord.job')") == [(None,)]
     tables.execute(done.stdout.replace("BEGIN;", "", 1).replace("COMMIT;", "", 1))
     assert tables.execute("SELECT count(*) FROM vectord.job") == [(0,)]
+
+
+def test_without_a_database_the_type_of_the_ids_can_be_said(environment: dict[str, str]) -> None:
+    away = environment | {"VECTORD_DATABASE__DSN": "host=127.0.0.1 port=1"}
+    done = call(away, "init", "--print-sql")
+    assert done.returncode == 0
+    assert done.stdout.startswith("-- There was no ecai.tb_image to look at: the ids are taken to be bigint")
+    done = call(away, "init", "--print-sql", "--id-type", "uuid", "--role", "weak")
+    assert re.search(r"image_id +uuid PRIMARY KEY", done.stdout)
+    assert 'TO "weak"' in done.stdout
+    done = call(away, "init", "--id-type", "uuid")
+    assert (done.returncode, "--print-sql" in done.stderr) == (2, True)
 
 
 def test_the_demo_draws_its_pictures_and_shows_what_came_of_them(environment: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from daemon.db.schema import SchemaOptions, migrate, print_sql
 from daemon.errors import DatabaseError
 from daemon.records import Stored
 from tests.postgres import DIMENSION, Database, Server
+from tests.whole import call
 
 OPTIONS = SchemaOptions(dimension=DIMENSION)
 _numbers = count()
@@ -39,8 +40,11 @@ def bare(server: Server, role: str) -> Iterator[str]:
 
 
 def as_role(server: Server, dsn: str, role: str) -> Pool:
-    database = dict(part.split("=", 1) for part in dsn.split())["dbname"]
-    return Pool(server.dsn_of(database, user=role), size=2)
+    return Pool(server.dsn_of(dbname(dsn), user=role), size=2)
+
+
+def dbname(dsn: str) -> str:
+    return dict(part.split("=", 1) for part in dsn.split())["dbname"]
 
 
 def psql(dsn: str, script: str) -> None:
@@ -95,6 +99,19 @@ def test_the_script_does_for_tables_that_are_there_already(server: Server, bare:
         database.execute("INSERT INTO ecai.tb_image VALUES (gen_random_uuid(), 'x')")
         with closing(as_role(server, bare, role)) as pool:
             assert works(pool) == 1
+
+
+@pytest.mark.parametrize("id_type", ["integer", "uuid"])
+def test_what_init_prints_fits_the_images_that_are_there(
+    server: Server, bare: str, role: str, id_type: str, environment: dict[str, str]
+) -> None:
+    psql(bare, f"CREATE SCHEMA ecai; CREATE TABLE ecai.tb_image (id {id_type} PRIMARY KEY, url text);")
+    given = environment | {"VECTORD_DATABASE__DSN": server.dsn_of(dbname(bare), user=role)}
+    printed = call(given, "init", "--print-sql", "--role", role)
+    assert (printed.returncode, printed.stderr) == (0, "")
+    psql(bare, printed.stdout)
+    made = call(given, "init")
+    assert (made.returncode, made.stdout, made.stderr) == (0, "the schema is there\n", "")
 
 
 def test_nothing_there_and_no_right_to_make_it(server: Server, bare: str, role: str) -> None:

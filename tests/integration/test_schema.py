@@ -261,7 +261,7 @@ def test_a_newer_schema_is_refused(database: Database) -> None:
 def test_an_id_that_was_widened_is_noticed(make_database: MakeDatabase) -> None:
     made = make_database(before="CREATE SCHEMA ecai; CREATE TABLE ecai.tb_image (id integer PRIMARY KEY, url text)")
     made.execute("ALTER TABLE ecai.tb_image ALTER COLUMN id TYPE bigint")
-    with pytest.raises(DatabaseError, match="is bigint by now"):
+    with pytest.raises(DatabaseError, match="is bigint, and vectord's own ids are"):
         migrate(made.pool, made.names, OPTIONS)
 
 

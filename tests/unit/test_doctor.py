@@ -29,6 +29,7 @@ BARE = Inspection(
     source=None,
     target=None,
     own=False,
+    own_id_type=None,
     faults="",
     missing=None,
     may_create={"ecai": True, "public": True, "vectord": True},
