@@ -75,6 +75,8 @@ def _make(spec: ModelSpec, folder: Path) -> None:
 
 def _replace(whole: Path, folder: Path) -> None:
     """Puts the new folder in place. Another daemon may have been quicker, which is as good."""
+    if _is_whole(folder):
+        return
     shutil.rmtree(folder, ignore_errors=True)
     try:
         os.rename(whole, folder)  # noqa: PTH104  # Atomic, and says so.

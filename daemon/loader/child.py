@@ -92,9 +92,10 @@ class Child:
         self.channel.socket.shutdown(socket.SHUT_WR)
 
     def kill(self, reason: Reason | None = None, culprit: Task | None = None) -> None:
-        """End it now. Its slots may still be written to until `bury`."""
+        """End it now. Its slots may still be written to until `bury`. The first reason is the one that counts."""
+        if not self.dying:
+            self.killed_for, self.culprit = reason, culprit
         self.dying = True
-        self.killed_for, self.culprit = reason, culprit
         # Popen.kill would look for the exit status, and take it where it is there.
         signal.pidfd_send_signal(self.exit_file, signal.SIGKILL)
 

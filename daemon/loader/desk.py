@@ -16,6 +16,7 @@ from daemon.loader.endings import Endings
 from daemon.loader.events import Emit, HostLeftAlone
 from daemon.loader.hosts import SPACING, HostBook
 from daemon.loader.intake import Intake
+from daemon.loader.location import LONGEST, is_too_long
 from daemon.loader.options import LoaderOptions
 from daemon.loader.shared import anonymous_file
 from daemon.loader.slots import Slots
@@ -77,6 +78,9 @@ class Desk:
         if isinstance(location, StoredBytes) and location.size > limit:
             self._endings.fail(task, Reason.TOO_LARGE, f"{location.size} bytes, limit {limit}")
             return
+        if isinstance(location, str) and task.file is None and is_too_long(location):
+            self._endings.fail(task, Reason.INVALID_URL, f"more than {LONGEST} bytes")
+            return
         task.move(Phase.WAITING, now)
         self._lanes[task.solo].intake.put(task)
 
@@ -117,8 +121,15 @@ class Desk:
                     task, Reason.TOO_LARGE, f"{len(answer)} bytes, limit {self._options.fetch.max_bytes}"
                 )
             case bytes():
-                task.file = anonymous_file("vectord-stored", answer)
-                self.take(task, now)
+                self._take_stored(task, answer, now)
+
+    def _take_stored(self, task: Task, data: bytes, now: float) -> None:
+        try:
+            task.file = anonymous_file("vectord-stored", data)
+        except OSError as error:  # Of memory, or of files.
+            self._endings.fail(task, Reason.DATABASE_FAILED, f"no room for the row's bytes: {error.strerror}")
+        else:
+            self.take(task, now)
 
     def report(self, child: Child, report: Report, now: float) -> None:
         """A loader tells how far it is with a task. Of tasks that it does not have, nothing is believed."""
@@ -143,7 +154,7 @@ class Desk:
                 self._failed(task, report, report.reason, now, charged=charged)
             case _:
                 del child.tasks[task.number]
-                self._lost(task, now)
+                self._out_of_memory(task, now)
 
     def buried(self, child: Child, death: Death, now: float) -> None:
         """A loader has ended: whoever is to blame fails, the others start over."""
@@ -223,6 +234,15 @@ class Desk:
             self._endings.failed(task, report, reason)
         else:
             self._endings.excused(task, report, reason, self.hosts.turn_away(task.host, now))
+
+    def _out_of_memory(self, task: Task, now: float) -> None:
+        """It could not even be fetched. Among others that may have been their doing; alone it is its own."""
+        if task.solo and task.losses >= MOST_LOSSES:
+            self._end_fetch(task, Reason.LOADER_LOST, now)
+            detail = f"fetching it took more than loader.memory_mb, {self._options.memory_mb} MiB"
+            self._endings.fail(task, Reason.DECODER_MEMORY, detail)
+        else:
+            self._lost(task, now)
 
     def _lost(self, task: Task, now: float) -> None:
         """Its loader went away, or could not go on; it starts over, and alone once that happens too often."""

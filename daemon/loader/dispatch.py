@@ -97,6 +97,9 @@ class Dispatcher:
                 return True
         except BlockingIOError:
             return False
+        except ConnectionResetError:
+            # It died over orders that it had not read. Linux says so once, and before what it still has to tell.
+            return True
         except (OSError, ValueError):
             child.kill()
         self._nursery.silence(child)

@@ -42,7 +42,7 @@ def parse(location: str) -> Place:
     text = location.strip()
     if not text:
         raise LoadError(Reason.EMPTY_LOCATION)
-    if _CONTROL.search(text) or len(text.encode("utf-8", "replace")) > LONGEST:
+    if _CONTROL.search(text) or is_too_long(text):
         raise LoadError(Reason.INVALID_URL, "control characters, or too long")
     scheme = scheme_of(text)
     match scheme:
@@ -54,6 +54,11 @@ def parse(location: str) -> Place:
             return _file_url(text)
         case _:
             return Place(kind=Kind.STORE, scheme=scheme, target=text)
+
+
+def is_too_long(text: str) -> bool:
+    """Whether no packet to a child could hold it."""
+    return len(text.encode("utf-8", "replace")) > LONGEST
 
 
 def scheme_of(text: str) -> str:

@@ -130,9 +130,15 @@ class LoaderPool:
         """Take a claim; never blocks. `data`: the image's bytes, where they are at hand. Urgent ones go first.
 
         `thumbnail`: a `Thumbnail` is to come of it instead of `Loaded`, and there is no slot to release.
-        Raises `RuntimeError` when there is no slot for it: callers respect `free`.
+        Raises `RuntimeError` when there is no slot for it: callers respect `free`; and `OSError` when there is no room
+        for the bytes.
         """
         self._slots.promise()
+        try:
+            file = None if data is None else anonymous_file("vectord-upload", data)
+        except OSError:
+            self._slots.settle(-1)
+            raise
         location = claim.location
         task = Task(
             number=next(self._numbers),
@@ -140,7 +146,7 @@ class LoaderPool:
             host=host_key(location) if isinstance(location, str) and data is None else "",
             solo=claim.suspect,
             thumbnail=thumbnail,
-            file=None if data is None else anonymous_file("vectord-upload", data),
+            file=file,
         )
         self._dispatcher.call(partial(self._dispatcher.take, task))
 

@@ -53,12 +53,16 @@ def make_arena(*, slots: int, size: int) -> Arena:
 
 
 def anonymous_file(name: str, content: bytes = b"") -> int:
-    """An open file without a name in any folder, read from its start; the caller closes it."""
+    """An open file without a name in any folder, read from its start; the caller closes it. Raises `OSError`."""
     file = _unnamed(name)
     view = memoryview(content)
-    while view:
-        view = view[os.write(file, view) :]
-    os.lseek(file, 0, os.SEEK_SET)
+    try:
+        while view:
+            view = view[os.write(file, view) :]
+        os.lseek(file, 0, os.SEEK_SET)
+    except OSError:
+        os.close(file)
+        raise
     return file
 
 

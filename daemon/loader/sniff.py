@@ -60,7 +60,7 @@ _REFUSED: list[tuple[str, re.Pattern[bytes]]] = [
     ("GBR", re.compile(rb".{3}[\x14-\x40]\0\0\0[\x01\x02].{12}GIMP|.{20}GIMP", re.DOTALL)),
     ("DIB", re.compile(rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0.{8}\x01\0[\x01\x02\x04\x08\x10\x18\x20]\0", re.DOTALL)),
     ("IM", re.compile(rb"[^\n]{0,80}(Image type|File size|No of images)[^\n]*\n", re.IGNORECASE)),
-    ("SVG", re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*|<!DOCTYPE\s+svg[^>]*>\s*)*<svg[\s>]", re.DOTALL)),
+    ("SVG", re.compile(rb"\s*(<\?xml[^>]*>\s*)?(?>(?><!--.*?-->\s*)|<!DOCTYPE\s+svg[^>]*>\s*)*+<svg[\s>]", re.DOTALL)),
     (
         "TGA",
         re.compile(rb".\0[\x02\x03\x0a\x0b]\0{5}.{4}..(?<!\0\0)..(?<!\0\0)[\x08\x0f\x10\x18\x20][\0-\x3f]", re.DOTALL),

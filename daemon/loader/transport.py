@@ -30,6 +30,9 @@ Resolved = list[tuple[int, SockAddress]]
 """Address family and socket address of each address of a host."""
 Resolve = Callable[[str, int], Resolved]
 
+OVERHEAD, HEADERS = 4, 1 << 20
+"""What may arrive for one fetch: so many times `fetch.max_bytes`, since chunks have frames, and so many bytes more."""
+
 KEPT_HOSTS = 16
 """Hosts to which a thread keeps a connection open."""
 
@@ -49,13 +52,27 @@ class Gate:
         self._clock = clock
         self._resolver = resolver
         self._deadline = 0.0
+        self._room = 0
         self.opened = 0
-        """Connections made for this fetch; none means that a kept one was used."""
+        """Connections made for this request; none means that a kept one was used."""
 
     def start(self) -> None:
         """A fetch begins."""
         self._deadline = self._clock.monotonic() + self._options.total_timeout
+        self._room = OVERHEAD * self._options.max_bytes + HEADERS
+
+    def ask(self) -> None:
+        """A request of it begins."""
         self.opened = 0
+
+    def took(self, size: int) -> int:
+        """So many bytes have come. Raises `LoadError` (too_large) when nobody should read on, whatever was announced:
+        http.client and urllib3 take some announcements for "all that comes", and hold it.
+        """
+        self._room -= size
+        if self._room < 0:
+            raise LoadError(Reason.TOO_LARGE, f"limit {self._options.max_bytes}")
+        return size
 
     def left(self) -> float:
         """Seconds left. Raises `LoadError` (total_timeout) when there are none."""
@@ -135,13 +152,13 @@ def _connect_problem(error: OSError) -> LoadError:
 
 
 class GuardedSocket(socket.socket):
-    """A socket whose every read respects the deadline."""
+    """A socket whose every read respects the deadline and the limit."""
 
     gate: Gate
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         self.settimeout(self.gate.patience())
-        return super().recv_into(*args, **kwargs)
+        return self.gate.took(super().recv_into(*args, **kwargs))
 
 
 class GuardedTLSSocket(ssl.SSLSocket):
@@ -151,7 +168,7 @@ class GuardedTLSSocket(ssl.SSLSocket):
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         self.settimeout(self.gate.patience())
-        return super().recv_into(*args, **kwargs)
+        return self.gate.took(super().recv_into(*args, **kwargs))
 
 
 class _PlainConnection(HTTPConnection):

@@ -73,6 +73,7 @@ class WebFetcher:
         raise LoadError(Reason.TOO_MANY_REDIRECTS, f"limit {self._options.max_redirects}")
 
     def _ask(self, url: str, credentials: str | None) -> requests.Response:
+        self._gate.ask()
         headers = {
             "User-Agent": self._options.user_agent,
             "Accept": "image/*,*/*;q=0.5",
@@ -106,7 +107,7 @@ class WebFetcher:
         check_status(answer.status_code, wait_of(answer.headers.get("Retry-After"), answer.headers.get("Date")))
         limit = self._options.max_bytes
         announced = answer.headers.get("Content-Length", "")
-        if announced.isascii() and announced.isdigit() and int(announced) > limit:
+        if announced.isascii() and announced.isdigit() and _exceeds(announced, limit):
             raise LoadError(Reason.TOO_LARGE, f"{announced[:20]} bytes announced, limit {limit}")
         try:
             return gather(_chunks(answer), answer.headers.get("Content-Encoding", ""), limit)
@@ -117,6 +118,12 @@ class WebFetcher:
         """The reason for what requests or urllib3 raised. Their texts hold whole URLs, so none of them is kept."""
         self._gate.left()  # Past the deadline, whatever broke broke for that.
         return LoadError(_reason(error))
+
+
+def _exceeds(announced: str, limit: int) -> bool:
+    """Python makes no number of thousands of digits."""
+    digits = announced.lstrip("0")
+    return len(digits) > len(str(limit)) or int(digits or "0") > limit
 
 
 def _chunks(answer: requests.Response) -> Iterator[bytes]:
@@ -207,6 +214,6 @@ def wait_of(retry_after: str | None, date: str | None) -> float | None:
 def _moment(text: str) -> datetime | None:
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return when if when.tzinfo is not None else when.replace(tzinfo=UTC)

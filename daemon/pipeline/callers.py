@@ -46,6 +46,11 @@ class Answers(Sink[Answer]):
             self._asked[claim.token] = asked
         return asked
 
+    def forget(self, asked: Asked) -> None:
+        """It was not begun, so nothing will come of it."""
+        with self._lock:
+            self._asked.pop(asked.claim.token, None)
+
     def follow(self, claim: Claim) -> Future[Told]:
         told: Future[Told] = Future()
         with self._lock:
@@ -101,17 +106,13 @@ class Callers:
         """
         self._require_room()
         claim = Claim(image_id=request, revision=0, token=uuid4(), location=location, request=request)
-        asked = self._answers.expect(claim)
-        self._loaders.submit(claim, data=data)
-        return asked
+        return self._submit(self._answers.expect(claim), data=data)
 
     def look(self, request: str, image_id: ImageId, location: str | StoredBytes) -> Asked:
         """Has an image's picture made into a thumbnail. Raises `NotServingError` while nothing can be taken."""
         self._require_room()
         claim = Claim(image_id=image_id, revision=0, token=uuid4(), location=location, request=request)
-        asked = self._answers.expect(claim, thumbnail=True)
-        self._loaders.submit(claim, thumbnail=True)
-        return asked
+        return self._submit(self._answers.expect(claim, thumbnail=True))
 
     def withdraw(self, asked: Asked) -> None:
         """The caller has gone: what has not begun is not begun. Its end comes all the same, as `Released`."""
@@ -136,6 +137,14 @@ class Callers:
     def close(self) -> None:
         """Nothing more comes."""
         self._answers.close()
+
+    def _submit(self, asked: Asked, *, data: bytes | None = None) -> Asked:
+        try:
+            self._loaders.submit(asked.claim, data=data, thumbnail=asked.thumbnail)
+        except BaseException:
+            self._answers.forget(asked)
+            raise
+        return asked
 
     def _require_room(self) -> None:
         if self._refusing:

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,22 @@ def test_a_picture_without_an_end_costs_its_neighbours_nothing(planted: None, go
         results = rig.load([*good[:30], bad, *good[30:]])
         assert Counter(map(reason, results.values())) == {None: GOOD, Reason.DECODER_TIMEOUT: 1}
         assert all(len(rig.results[path]) == 1 for path in good)
+
+
+def test_orders_that_nobody_reads_do_not_hide_why_a_loader_was_ended(
+    planted: None, good: list[str], folder: str
+) -> None:
+    """Linux tells of a death over unread orders before what the dead one had said."""
+    bad = fault(folder, "native-loop")
+    with Rig(replace(options(folder, timeout_seconds=4.0), processes=1)) as rig:
+        rig.load(good[:1])
+        rig.pool.submit(claim(bad))
+        time.sleep(1.5)  # By then it hangs, and takes no order any more.
+        for path in good[1:4]:
+            rig.pool.submit(claim(path))
+        rig.until(lambda: bad in rig.results, 60, "end of the bad one")
+        assert reason(rig.results[bad][0]) is Reason.DECODER_TIMEOUT
+        assert [ended.cause for ended in rig.seen(LoaderEnded)] == ["killed: decoder_timeout"]
 
 
 def test_the_second_crash_is_final(rig: Rig, folder: str) -> None:

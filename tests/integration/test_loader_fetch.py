@@ -16,9 +16,10 @@ import pytest
 
 from daemon.clock import SystemClock
 from daemon.errors import Reason
+from daemon.loader.fetch import Fetcher
 from daemon.loader.options import FetchOptions
 from daemon.loader.problem import LoadError
-from daemon.loader.transport import Resolve, Resolved, resolve
+from daemon.loader.transport import Resolve, Resolved, make_trust, resolve
 from daemon.loader.web import WebFetcher
 from tests.loading import LOOPBACK, encoded
 from tests.servers import Answer, Request, Server, body, redirect, serve, status
@@ -109,6 +110,17 @@ def test_a_kept_connection_that_the_server_closed_is_made_anew() -> None:
         fetcher.close()
 
 
+def test_a_kept_connection_that_went_stale_is_made_anew_behind_a_redirect() -> None:
+    def once(request: Request) -> None:
+        request.reply(body=PICTURE)
+        request.socket.shutdown(socket.SHUT_RDWR)
+
+    with serve({"*": once}) as last, serve({"*": redirect(last.url)}) as first:
+        fetcher = WebFetcher(PATIENT)
+        assert [fetcher.fetch(url) for url in (last.url, first.url)] == [PICTURE] * 2
+        fetcher.close()
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
@@ -164,13 +176,44 @@ def test_a_date_in_retry_after_is_one_of_the_servers_clock() -> None:
         assert failure(server.url).retry_after == 90
 
 
-@pytest.mark.parametrize("value", ["", "soon", "-5", "1e9", "٣", "Thu, 99 Nov 2026 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "soon",
+        "-5",
+        "1e9",
+        "٣",
+        "Thu, 99 Nov 2026 00:00:00 GMT",
+        "Mon, 01 Jan 99999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2026 00:00:00 +99999999999999999999",
+    ],
+)
 def test_nonsense_in_retry_after_is_ignored(value: str) -> None:
-    def answer(request: Request) -> None:
-        request.send(f"HTTP/1.1 429 No\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n".encode())
+    head = f"Retry-After: {value}\r\nDate: {value}\r\nContent-Length: "
 
-    with serve({"*": answer}) as server:
-        assert failure(server.url).retry_after is None
+    def no(request: Request) -> None:
+        request.send(f"HTTP/1.1 429 No\r\n{head}0\r\n\r\n".encode())
+
+    def yes(request: Request) -> None:
+        request.send(f"HTTP/1.1 200 OK\r\n{head}{len(PICTURE)}\r\n\r\n".encode() + PICTURE)
+
+    with serve({"/no": no, "/yes": yes}) as server:
+        assert failure(f"{server.url}/no").retry_after is None
+        assert fetch(f"{server.url}/yes") == PICTURE
+
+
+def test_what_nobody_foresaw_ends_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise ZeroDivisionError("https://user:password@a.example")
+
+    fetcher = Fetcher(PATIENT, make_trust(""))
+    monkeypatch.setattr(WebFetcher, "fetch", fail)
+    monkeypatch.setattr("daemon.loader.fetch.read_object", fail)
+    for location, expected in {"http://a": Reason.CONNECTION_FAILED, "hdfs://a/b": Reason.FILE_ERROR}.items():
+        with pytest.raises(LoadError) as caught:
+            fetcher.fetch(location)
+        assert (caught.value.reason, caught.value.detail) == (expected, "ZeroDivisionError")
 
 
 def test_redirects_are_followed_to_the_bound() -> None:
@@ -378,16 +421,24 @@ def test_too_large_by_announcement() -> None:
         assert failure(server.url).reason is Reason.TOO_LARGE
 
 
-@pytest.mark.parametrize("length", ["99999999999999999999", str(10**400)])
+@pytest.mark.parametrize("length", ["99999999999999999999", str(10**400), "9" * 5000])
 def test_absurd_announcements(length: str) -> None:
     with serve({"*": status(200, content_length=length)}) as server:
         assert failure(server.url).reason is Reason.TOO_LARGE
 
 
-@pytest.mark.parametrize("head", [b"", b"Transfer-Encoding: chunked\r\n"])
-def test_an_endless_body_is_cut_at_the_limit(head: bytes) -> None:
+@pytest.mark.parametrize(
+    ("head", "begin"),
+    [
+        (b"", b""),
+        (b"Transfer-Encoding: chunked\r\n", b""),
+        # urllib3 takes a negative length for all that comes.
+        (b"Transfer-Encoding: chunked\r\n", b"-1\r\n"),
+    ],
+)
+def test_an_endless_body_is_cut_at_the_limit(head: bytes, begin: bytes) -> None:
     def endless(request: Request) -> None:
-        request.send(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")
+        request.send(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + begin)
         while not request.stop.is_set():
             request.send(b"4000\r\n" + bytes(0x4000) + b"\r\n")
 
@@ -493,7 +544,7 @@ def test_endless_interim_answers_end() -> None:
             request.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
 
     with serve({"*": answer}) as server:
-        assert cut(server.url, HASTY) is Reason.TOTAL_TIMEOUT
+        assert failure(server.url).reason is Reason.TOO_LARGE
 
 
 def test_slow_redirects_share_one_deadline() -> None:

@@ -1,5 +1,6 @@
 """The pool with real loaders: what comes back, from where, in what order, and how it ends."""
 
+import errno
 import os
 import sys
 import threading
@@ -20,6 +21,9 @@ from daemon.loader.crowd import CROWD
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
 from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.loader.pool import LoaderPool
+from daemon.pipeline.callers import Answers, Callers
+from daemon.pipeline.channel import Channel
+from daemon.pipeline.inflight import Inflight
 from daemon.records import Claim, Delivered, Failure, Loaded, StoredBytes
 from tests.loading import (
     LOOPBACK,
@@ -327,6 +331,41 @@ def test_events_tell_of_every_image(folder: Path) -> None:
         assert Counter(event.reason for event in finished) == {None: 20, Reason.NOT_FOUND: 1}
         assert all(event.size == len(PICTURE) and event.decode_seconds > 0 for event in finished if not event.reason)
         rig.until(lambda: len(rig.seen(LoaderStarted)) == 2, 60, "two loaders")
+
+
+@pytest.mark.parametrize("length", [10_000, 140_000, 300_000])
+def test_a_location_that_no_packet_holds_costs_nobody_anything(folder: Path, length: int) -> None:
+    long = claim("data:image/png;base64," + "A" * length, image_id="long")
+    with Rig(options(folder, processes=1)) as rig:
+        results = rig.load([long, *locations(folder)[:3]])
+        assert reason(results.pop("long")) is Reason.INVALID_URL
+        assert set(map(reason, results.values())) == {None}
+        assert rig.seen(LoaderEnded) == []
+
+
+def test_a_picture_that_cannot_be_fetched_for_want_of_memory_is_given_up(folder: Path) -> None:
+    def endless(request: Request) -> None:
+        request.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not request.stop.is_set():
+            request.send(bytes(1 << 20))
+
+    hungry = replace(options(folder, processes=1, memory_mb=64), fetch=replace(LOOPBACK, max_bytes=1 << 30))
+    with serve({"*": endless}) as server, Rig(hungry) as rig:
+        assert reason(rig.load([server.url], timeout=120)[server.url]) is Reason.DECODER_MEMORY
+
+
+def test_an_upload_that_there_is_no_room_for_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENFILE, "too many open files")
+
+    monkeypatch.setattr("daemon.loader.pool.anonymous_file", full)
+    with Rig(options()) as rig:
+        answers = Answers(Channel(), lambda _: None)
+        callers = Callers(rig.pool, Inflight(8), answers)
+        rig.until(lambda: rig.pool.free(urgent=True), 60, "room")
+        with pytest.raises(OSError, match="too many"):
+            callers.ask("request", data=PICTURE)
+        assert (rig.pool.in_hand(), len(answers)) == (0, 0)
 
 
 def test_drain_delivers_what_is_in_hand_and_gives_back_the_rest(folder: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, ImageSequence
 from daemon.errors import Reason
 from daemon.loader.decode import decode, prepare
 from daemon.loader.problem import LoadError
+from daemon.loader.sniff import sniff
 from tests.loading import SHARED, encoded, picture
 
 SIZE = 56
@@ -420,3 +421,11 @@ def test_only_the_plugins_of_allowed_formats_are_there() -> None:
 @pytest.mark.parametrize("path", [Path(__file__)])
 def test_source_code_is_no_picture(path: Path) -> None:
     assert reason(path.read_bytes()) is Reason.NOT_AN_IMAGE
+
+
+def test_comments_before_something_else_take_no_time() -> None:
+    """The test's own limit of time is what this would run into: two to the power of their number."""
+    assert sniff(b"<!---->" * 580 + b"x") is None
+    found = sniff(b"<?xml version='1.0'?> <!-- a --> <!-- b --><!DOCTYPE svg PUBLIC 'x'> <svg width='1'>")
+    assert found is not None
+    assert (found.name, found.allowed) == ("SVG", False)
