@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def is_picture(what: str) -> bool:
     """Whether it is a URL or a file; an id otherwise, as any whole number is: a file of such a name is `./1`."""
-    return bool(scheme_of(what)) or (not what.isdecimal() and _path(what).is_file())
+    return bool(scheme_of(what)) or (not what.isdecimal() and _is_file(what))
 
 
 def embed(what: str, make: "Embed", *, most: int) -> Vectors:
@@ -27,6 +27,13 @@ def embed(what: str, make: "Embed", *, most: int) -> Vectors:
 def unknown(what: str, error: NotFoundError) -> NotFoundError:
     """For what is neither."""
     return error if what.isdecimal() else NotFoundError(f"{what} is neither a file nor a URL, and as an id: {error}")
+
+
+def _is_file(what: str) -> bool:
+    try:
+        return _path(what).is_file()
+    except (OSError, RuntimeError):  # It may not be looked at, or lies with a user that there is not.
+        return False
 
 
 def _path(what: str) -> Path:

@@ -43,7 +43,10 @@ def find_weights(
     """
     if weights == UNTRAINED:
         return WeightsFile(path=None, digest=hashlib.sha256(f"{UNTRAINED}|{alpha}|{SEED}".encode()).hexdigest())
-    path = Path(weights).expanduser()
+    try:
+        path = Path(weights).expanduser()
+    except RuntimeError as error:
+        raise EngineError(f"model.weights: {weights} leads nowhere: {error}") from error
     if weights == IMAGENET:
         path = state_dir / "weights" / imagenet_name(alpha, input_size)
         if not path.is_file():

@@ -255,3 +255,8 @@ def test_drawn_weights_are_the_same_each_time_and_have_a_digest_of_their_own(tmp
 @pytest.mark.parametrize(("size", "rows"), [(96, 96), (160, 160), (224, 224), (100, 224), (512, 224)])
 def test_imagenet_weights_follow_kerass_rule(size: int, rows: int) -> None:
     assert imagenet_name(1, size) == f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{rows}_no_top.h5"
+
+
+def test_a_file_in_the_home_of_nobody_is_said(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"model\.weights: ~nosuch/w\.h5 leads nowhere"):
+        find_weights("~nosuch/w.h5", alpha=1.0, input_size=224, state_dir=tmp_path)

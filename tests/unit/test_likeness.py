@@ -21,9 +21,9 @@ def test_a_file_is_a_picture_and_a_whole_number_an_id(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     for name in ("cat.jpg", "7"):
         Path(name).write_bytes(b"x")
-    assert [is_picture(what) for what in ("cat.jpg", "./7", "7", "dog.jpg", ".", "id of text")] == [
+    assert [is_picture(what) for what in ("cat.jpg", "./7", "7", "dog.jpg", ".", "id of text", "~nosuch/1.jpg")] == [
         *(True, True),
-        *(False, False, False, False),
+        *(False, False, False, False, False),
     ]
 
 
