@@ -17,6 +17,9 @@ from daemon.records import Claim, Embedded, Failure, Loaded, Pixels, Result, Vec
 STAGE = "embed"
 ALL = 2**31
 """Of what is loaded, since an urgent picture must not wait behind a batch of others; slots bound their number."""
+LOST_SECONDS = 300.0
+"""An engine that has made nothing for so long while it was asked to ends its process: after some faults of a GPU every
+call fails until another process opens it. What waits is not charged."""
 
 
 class Info(Protocol):
@@ -68,6 +71,7 @@ class EmbedStage:
         self._clock = clock
         self._emit = emit
         self._pause = Pause()
+        self._failing_since: float | None = None
         self._hurry = Event()
         self._batch: Sequence[Loaded] = ()
         self._made: list[Result] = []
@@ -127,18 +131,25 @@ class EmbedStage:
             vectors = self._engine.embed(pixels)
         except EngineError as error:
             self._hindered(batch, error)
-            if isinstance(error, EngineMemoryError):
-                raise  # Not even one image fits: only a new process gets the device's memory back.
+            if isinstance(error, EngineMemoryError) or self._is_lost():
+                raise  # Not even one image fits, or the device is gone: only a new process gets it back.
             return
         finally:
             self.in_progress = 0
         self._pause.reset()
+        self._failing_since = None
         self._batcher.limit = self._engine.describe().batch_limit
         self._worked += len(batch)
         self._seconds += self._clock.monotonic() - began
         for item, vector in zip(batch, vectors, strict=True):
             # Whoever waits gets his at once; others go on as a batch, unless it is held up: for one transaction's sake.
             (self._results.put if item.claim.urgent else self._made.append)(_result(item, vector))
+
+    def _is_lost(self) -> bool:
+        """Whether the engine has failed for too long."""
+        now = self._clock.monotonic()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        return now - self._failing_since > LOST_SECONDS
 
     def _pass_on(self) -> None:
         """A batch is done, or held up: tells of it, and passes on what nobody waits for."""

@@ -1,7 +1,7 @@
 """claim, embed, store, heartbeat and runner, each with the parts around it played by a few lines."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Condition, Event, Thread
@@ -378,6 +378,35 @@ def test_an_engine_without_memory_for_one_image_ends_the_stage_with_nothing_lost
     heard = Heard()
     with pytest.raises(EngineMemoryError):
         embed_all(FakeEngine(EngineMemoryError("full")), [make_loaded(1)], heard)
+
+
+class Leaping:
+    """A clock in which four minutes pass between two looks at it."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        self._now += 240.0
+        return self._now
+
+
+@pytest.mark.parametrize(("errors", "lost"), [(1, False), (2, True)])
+def test_an_engine_that_makes_nothing_for_five_minutes_ends_the_stage(errors: int, *, lost: bool) -> None:
+    loaded: Channel[Loaded] = Channel()
+    results: Channel[Result] = Channel()
+    batcher: Batcher[Loaded] = Batcher(limit=1, wait_seconds=0.0)
+    engine = FakeEngine(*[EngineError("device lost")] * errors)
+    stage = EmbedStage(engine, batcher, loaded, results, Slots(), clock=Leaping(), emit=Heard())
+    for number in range(3):
+        loaded.put(make_loaded(number))
+    loaded.close()
+    stage.hurry()
+    with pytest.raises(EngineError) if lost else nullcontext():
+        stage.run()
+    failed = [result for result in results.take(100, 0) if isinstance(result, Failure)]
+    assert len(failed) == errors
+    assert {one.reason for one in failed} == {Reason.ENGINE_FAILED}
 
 
 @dataclass
