@@ -59,8 +59,10 @@ SET maintenance_work_mem = '1GB';
 CREATE INDEX ON tb_hsx_img_value USING hnsw (feature_vector vector_cosine_ops)
 """
 VECTORS = 256
-CYCLES = "SELECT coalesce(max(cycle), 0) FROM vectord.sweep"
+CYCLES = "SELECT max(cycle) FROM vectord.sweep"
 """How often the sweep has been through the table."""
+HAS_SWEPT = "SELECT to_regclass('vectord.sweep') IS NOT NULL"
+"""Whether a daemon has been here before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +139,7 @@ def by_rows(on: Scene, sizes: Sizes) -> dict[int, list[Cost]]:
 
 def beside(on: Scene, tables: Tables) -> Cost:
     """What images cost a daemon that has been through these tables once."""
-    cycles = int(tables.query(CYCLES))
+    cycles = int(tables.query(CYCLES)) if tables.query(HAS_SWEPT) else 0
     with small(on, tables) as daemon:
         tables.wait_until(f"SELECT ({CYCLES}) > {cycles}", "the sweep has not been through the table")
         cost(on, tables, daemon, WARM, tables.vectors(above=0))
