@@ -6,10 +6,29 @@ from contextlib import closing, contextmanager
 from rich.console import Console
 
 from daemon.backfill.legs import Stop
+from daemon.db.backfill import SpanJobs
 from daemon.db.index import VectorIndex
+from daemon.db.shards import Shards
 from daemon.telemetry.progress import Reporter
 
 NO_INDEX = "there is no vector index now: `python -m daemon index --build` makes it, or the same command at its end"
+
+
+PAGE = 64
+"""Open shards read at a time."""
+
+
+def anything_missing(shards: Shards, jobs: SpanJobs, stop: Stop) -> bool:
+    """Whether an open shard has an image to make: looks until it finds one, or somebody asks to stop."""
+    above = -1
+    while found := shards.open(PAGE, above):
+        for shard in found:
+            if stop.wait(0):
+                return False
+            if jobs.left(shard.span, 1):
+                return True
+        above = found[-1].number
+    return False
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from daemon import options, wiring
 from daemon.backfill import sample
 from daemon.backfill.crew import Crew
 from daemon.backfill.desk import jobs
-from daemon.backfill.indexing import without_index
+from daemon.backfill.indexing import anything_missing, without_index
 from daemon.backfill.legs import Legs, RunLeg, Stop
 from daemon.backfill.order import Order
 from daemon.backfill.plan import Plan, Rates, lines
@@ -74,7 +74,8 @@ def run(settings: Settings, given: Options, stop: Stop, console: Console) -> int
         with Reporter(console, what="images planned") as reporter:
             _write_plan(shards, given.shard_images, stop, reporter)
         index = VectorIndex(ground.pool, options.names(settings), memory_mb=given.memory_mb)
-        with without_index(index, stop, console) if given.drop_index else nullcontext():
+        bulk = given.drop_index and (not index.there() or anything_missing(shards, jobs(order, ground.pool), stop))
+        with without_index(index, stop, console) if bulk else nullcontext():
             legs = _work(order, ground, shards, partial(flow.run_leg, order, crew, stop), stop, console)
         return max(_summary(legs, shards.totals(), console), INTERRUPTED if stop.wait(0) else 0)
 

@@ -74,7 +74,7 @@ def backfill(
     embedders: Annotated[int | None, typer.Option(min=1, help="[default: one for each GPU, or node]")] = None,
     connections: Annotated[int, typer.Option(min=1, help="To the database, of all workers together.")] = 4,
     drop_index: Annotated[
-        bool, typer.Option("--drop-index", help="Drop the vector index before, and build it afterwards.")
+        bool, typer.Option("--drop-index", help="If a vector is missing, drop their index before, and build it after.")
     ] = False,
     memory_mb: Annotated[int | None, typer.Option(min=1, help="maintenance_work_mem of that build.")] = None,
     loader_rate: Annotated[float | None, typer.Option(min=0.001, help="Images/s of a loader, not measured.")] = None,

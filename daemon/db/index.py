@@ -54,6 +54,10 @@ class VectorIndex:
         self._memory_mb = memory_mb
         self._look_seconds = look_seconds
 
+    def there(self) -> bool:
+        """Whether there is one that serves searches."""
+        return bool(self._found().valid)
+
     def build(self) -> Generator[Progress]:
         """Builds the index if there is none, and tells how far it is. Whoever stops listening breaks the build off."""
         found = self._found()

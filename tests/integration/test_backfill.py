@@ -134,6 +134,12 @@ def test_every_image_ends_with_a_vector_or_a_reason(
     assert "1 vectors stored" in again.stdout
     judge()
 
+    index = "SELECT c.oid FROM pg_class c JOIN pg_am a ON a.oid = relam WHERE relkind = 'i' AND amname = 'hnsw'"
+    before = tables.execute(index)
+    nothing = call(given | {MARK: "nothing"}, "backfill", "--ray", "local", "--drop-index")
+    assert nothing.returncode == 0, nothing.stderr + nothing.stdout
+    assert tables.execute(index) == before != []
+
 
 def everything(tables: Tables) -> list[Any]:
     """That a dry run might change."""

@@ -4,10 +4,12 @@ from uuid import uuid4
 
 import pytest
 
+from daemon.backfill import indexing
 from daemon.db.backfill import WORKER_PREFIX, Span, SpanJobs, Wanted
 from daemon.db.jobs import JobQueue
 from daemon.db.shards import Shards
 from daemon.db.sweep import SweepOptions, SweepWindow
+from daemon.service.signals import StopRequest
 from daemon.signature import PREFIX
 from tests.postgres import Database
 
@@ -196,3 +198,21 @@ def test_a_range_is_cut_into_parts(quiet: Database) -> None:
     parts = Shards(quiet.pool, quiet.names, SIGNATURE).parts(Span(after=1, upto=7), 4)
 
     assert parts == [Span(after=1, upto=5), Span(after=5, upto=7)]
+
+
+def test_what_is_missing_in_any_open_shard_is_found(quiet: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing, "PAGE", 2)
+    quiet.insert(range(1, 12))
+    shards, jobs, stop = Shards(quiet.pool, quiet.names, SIGNATURE), jobs_of(quiet), StopRequest()
+    another = jobs_of(quiet, "another")
+    assert len(list(shards.plan(2))) == 6
+
+    another.claim_span(Span(after=None, upto=10), uuid4(), 10)
+    assert indexing.anything_missing(shards, jobs, stop)
+    shards.finish(5)  # The last one.
+    assert not indexing.anything_missing(shards, jobs, stop)
+
+    another.give_back(charged=False)
+    assert indexing.anything_missing(shards, jobs, stop)
+    stop.ask()
+    assert not indexing.anything_missing(shards, jobs, stop)

@@ -36,7 +36,9 @@ def test_it_is_dropped_and_built_again(make_database: MakeDatabase, kind: str) -
     assert list(index.build()) == []
     list(index.rebuild())
     assert [row[1] for row in database.execute(INDEXES)] == [True]
+    assert index.there()
     assert index.drop() == ["public.tb_hsx_img_value_feature_vector_hnsw"]
+    assert not index.there()
     assert database.execute(INDEXES) == []
     list(index.rebuild())
     assert [row[1] for row in database.execute(INDEXES)] == [True]
