@@ -4,7 +4,7 @@ Commands that only ask or change the tables need nothing else, and load no more 
 """
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -71,14 +71,17 @@ def schema_script(settings: Settings, *, id_type: str | None = None, role: str |
 
 def _ask_id_type(settings: Settings, names: Names) -> tuple[str, str]:
     """The type of the images' ids, and a comment of SQL that says how it is known."""
-    table, found = names.source_table, None
+    table, why = names.source_table, "database.dsn names no database"
     if dsn := settings.database.dsn.get_secret_value():
-        with suppress(DatabaseError, DatabaseUnavailableError), closing(_pool(settings, dsn)) as pool:
-            found = schema.look_up_id_type(pool, names)
-    if found:
-        return found, f"-- The ids of {table} are {found}, as they are in the database.\n"
+        try:
+            with closing(_pool(settings, dsn)) as pool:
+                if found := schema.look_up_id_type(pool, names):
+                    return found, f"-- The ids of {table} are {found}, as they are in the database.\n"
+            why = f"there is no {table} yet"
+        except (DatabaseError, DatabaseUnavailableError) as error:
+            why = " ".join(str(error).split())
     supposed = schema.DEFAULT_ID_TYPE
-    return supposed, f"-- There was no {table} to look at: the ids are taken to be {supposed} (see --id-type).\n"
+    return supposed, f"-- The ids of {table} are taken to be {supposed} (see --id-type): {why}.\n"
 
 
 @contextmanager

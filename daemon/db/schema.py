@@ -23,6 +23,7 @@ from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.db.rights import missing_rights, refuse, veiled_tables
 from daemon.db.steps import (
+    SCRIPT,
     TRIGGERS_KEY,
     VERSION_KEY,
     SchemaOptions,
@@ -44,7 +45,6 @@ INSUFFICIENT_PRIVILEGE = "42501"
 DEFAULT_ID_TYPE = "bigint"
 WITHOUT_TRIGGERS = "Until then the sweep alone finds new images, and a changed location goes unnoticed"
 WITH_TRIGGERS = "Until then the triggers that are there go on to work"
-SCRIPT = "run as a DBA what `python -m daemon init --print-sql` prints"
 
 
 def migrate(pool: Pool, names: Names, options: SchemaOptions) -> Layout:

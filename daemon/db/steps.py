@@ -9,6 +9,8 @@ from daemon.db.names import MIGRATIONS, Names, quote
 
 VERSION_KEY = "schema_version"
 TRIGGERS_KEY = "triggers"
+SCRIPT = "run as a DBA what `python -m daemon init --print-sql --role ROLE` prints, ROLE being the daemon's"
+"""What helps where the daemon's role may not make something."""
 RENEWED = (
     "revision = j.revision OPERATOR(pg_catalog.+) 1, state = 'pending', priority = 0, attempts = 0, "
     "not_before = pg_catalog.now(), lease_token = NULL, lease_until = NULL, worker = NULL, suspect = false, "
@@ -61,12 +63,15 @@ def users_steps(names: Names, options: SchemaOptions, id_type: str, vector_schem
         "touch_function": quote(*(f"{names.target_table}_touch".split(".", 1))),
         "touch_trigger": quote(f"{names.target_table.split('.', 1)[1]}_update_time"),
     }
-    refers = f" and REFERENCES ({names.quoted['source_id']}) ON {names.quoted['source']}"
+    refers = (
+        f", USAGE ON SCHEMA {_schema_of(names.source_table)}"
+        f" and REFERENCES ({names.quoted['source_id']}) ON {names.quoted['source']}"
+    )
     for table, file, more in (
         (names.source_table, "users_source.sql", ""),
         (names.target_table, "users_target.sql", refers),
     ):
-        grant = f"GRANT CREATE ON SCHEMA {quote(table.split('.', 1)[0])}{more}"
+        grant = f"GRANT CREATE ON SCHEMA {_schema_of(table)}{more}"
         yield Step(makes=f"table {table}", sql=_fill(file, names, values), remedy=f"make it, or {grant}")
 
 
@@ -108,6 +113,10 @@ def grants_step(names: Names, role: str) -> Step:
 def schemas_of(names: Names) -> set[str]:
     """The schemas of vectord's tables and of the users'."""
     return {names.schema, *(table.split(".", 1)[0] for table in (names.source_table, names.target_table))}
+
+
+def _schema_of(table: str) -> str:
+    return quote(table.split(".", 1)[0])
 
 
 def _schema_step(schema: str) -> Step:

@@ -6,7 +6,7 @@ from daemon.db.catalog import ID_TYPES, VECTOR_KINDS, other_ids
 from daemon.db.inspection import Inspection, Server
 from daemon.db.names import Names
 from daemon.db.schema import SchemaOptions
-from daemon.db.steps import migrations
+from daemon.db.steps import SCRIPT, migrations
 from daemon.doctor.findings import Finding, ok, problem, warning
 
 OLDEST_SERVER = 130000
@@ -18,7 +18,6 @@ SKEW_SECONDS = 2.0
 SPARE_CONNECTIONS = 3
 """Of a daemon beyond `database.pool_size`: the listener, its echo, and one for an index."""
 INIT = "run `python -m daemon init`"
-SCRIPT = "run as a DBA what `python -m daemon init --print-sql` prints"
 
 
 def judge_database(seen: Inspection, names: Names, options: SchemaOptions, pool_size: int) -> Iterator[Finding]:

@@ -142,6 +142,7 @@ def test_init_leaves_existing_tables_as_they_are_but_for_the_trigger(
 def test_what_a_dba_would_run_is_printed_and_nothing_done(environment: dict[str, str], empty_database: str) -> None:
     done = call(environment | {"VECTORD_DATABASE__DSN": empty_database}, "init", "--print-sql")
     assert done.returncode == 0
+    assert "(see --id-type): there is no ecai.tb_image yet" in done.stdout.splitlines()[0]
     tables = Tables(empty_database)
     assert tables.execute("SELECT to_regclass('vectord.job')") == [(None,)]
     tables.execute(done.stdout.replace("BEGIN;", "", 1).replace("COMMIT;", "", 1))
@@ -152,7 +153,8 @@ def test_without_a_database_the_type_of_the_ids_can_be_said(environment: dict[st
     away = environment | {"VECTORD_DATABASE__DSN": "host=127.0.0.1 port=1"}
     done = call(away, "init", "--print-sql")
     assert done.returncode == 0
-    assert done.stdout.startswith("-- There was no ecai.tb_image to look at: the ids are taken to be bigint")
+    assert done.stdout.startswith("-- The ids of ecai.tb_image are taken to be bigint (see --id-type): ")
+    assert "Connection refused" in done.stdout.splitlines()[0]
     done = call(away, "init", "--print-sql", "--id-type", "uuid", "--role", "weak")
     assert re.search(r"image_id +uuid PRIMARY KEY", done.stdout)
     assert 'TO "weak"' in done.stdout
