@@ -57,6 +57,9 @@ define venv
 		rm -rf $(1)/bin $(1)/lib $(1)/pyvenv.cfg && $(PYTHON) -m venv $(1); }
 endef
 
+# Stamps say what was installed. Where the Python beside them is gone, with the system's old one say, nothing is.
+$(foreach venv,.venv .venv/moto .venv-bench,$(shell test -x $(venv)/bin/python || rm -f $(addprefix $(venv)/,run dev built)))
+
 .venv/run: requirements.txt
 	$(call venv,.venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt

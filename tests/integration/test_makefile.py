@@ -59,3 +59,12 @@ def test_half_an_environment_is_made_anew_and_others_stay(tree: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tree / ".venv/moto").exists()
     assert "up to date" in make(tree, ".venv/run").stdout
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(tree: Path) -> None:
+    assert make(tree, ".venv/run").returncode == 0
+    (tree / ".venv/bin/python").unlink()
+    (tree / ".venv/bin/python").symlink_to("/nowhere/python3")
+    done = make(tree, ".venv/run")
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run([tree / ".venv/bin/python", "--version"], check=False).returncode == 0
