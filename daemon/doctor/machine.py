@@ -54,7 +54,8 @@ def needs(settings: Settings, loading: LoaderOptions) -> Needs:
 
 def look_at_machine(state_dir: Path) -> Machine:
     """The limits of this very process: under systemd they may be others."""
-    there = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
+    # Path.exists raises where a folder may not be searched.
+    there = next(folder for folder in (state_dir, *state_dir.parents) if os.path.exists(folder))  # noqa: PTH110
     temporary = tempfile.gettempdir()
     return Machine(
         state_dir=state_dir,

@@ -1,5 +1,6 @@
 """Looks at the weights, and at what starting with this model would do to the vectors that are there. No framework."""
 
+import os
 from pathlib import Path
 
 from daemon.db.figures import Figure
@@ -18,9 +19,10 @@ def look_at_weights(model: Model, state_dir: Path) -> tuple[WeightsFile | None, 
     if model.weights == UNTRAINED:
         return None, problem("weights", "untrained ones are for the demo alone", BY_HAND)
     name = imagenet_name(model.alpha, model.input_size)
-    if model.weights == IMAGENET and not (state_dir / "weights" / name).is_file():
+    kept = state_dir / "weights" / name
+    if model.weights == IMAGENET and not os.path.isfile(kept):  # noqa: PTH113  # Path's raises where a folder may not be searched.
         told = f"not here yet: the first start fetches {BASE_URL}{name}"
-        remedy = f"where it cannot, put that file into {state_dir / 'weights'}"
+        remedy = f"where it cannot, put that file into {kept.parent}"
         return None, warning("weights", told, remedy)
     try:
         found = find_weights(model.weights, alpha=model.alpha, input_size=model.input_size, state_dir=state_dir)

@@ -49,14 +49,20 @@ def find_weights(
         raise EngineError(f"model.weights: {weights} leads nowhere: {error}") from error
     if weights == IMAGENET:
         path = state_dir / "weights" / imagenet_name(alpha, input_size)
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113  # Path's raises where a folder may not be searched.
             _fetch(base_url + path.name, path, alpha, timeout)
     return WeightsFile(path=path, digest=_digest(path))
 
 
 def load_weights(weights: WeightsFile, alpha: float) -> Tensors:
-    """The tensors themselves, checked. Raises `EngineError`."""
-    return draw(alpha) if weights.path is None else _read(weights.path, alpha)
+    """The tensors themselves, checked. Raises `EngineError`, also where the file is another one by now."""
+    if weights.path is None:
+        return draw(alpha)
+    tensors = _read(weights.path, alpha)
+    if _digest(weights.path) != weights.digest:
+        # Its vectors would bear the name of the file that was there before.
+        raise EngineError(f"the weights {weights.path} (key model.weights) were replaced at this moment: start again")
+    return tensors
 
 
 def imagenet_name(alpha: float, input_size: int) -> str:

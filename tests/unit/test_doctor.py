@@ -15,8 +15,10 @@ from daemon.doctor.findings import Finding, Level, exit_status, of_mistakes, ok,
 from daemon.doctor.hearing import judge_hearing
 from daemon.doctor.judge_database import judge_database
 from daemon.doctor.judge_machine import judge_machine
-from daemon.doctor.machine import Machine, Needs
+from daemon.doctor.machine import Machine, Needs, look_at_machine
+from daemon.doctor.model import look_at_weights
 from daemon.engine import EngineOptions
+from daemon.sections import Model
 from daemon.wake.listener import Hearing, ListenerState, _now
 from tests.whole import ROOT
 
@@ -163,6 +165,14 @@ def test_the_remedy_for_a_gpu_names_a_section_that_is_there() -> None:
 def test_without_a_gpu_no_framework_is_asked(tmp_path: Path) -> None:
     found = look_at_devices(EngineOptions(state_dir=tmp_path), tmp_path)
     assert (found.files, found.framework, found.gpus, found.openvino_fault) == ((), None, None, "")
+
+
+def test_a_folder_that_cannot_be_looked_into_ends_no_look(tmp_path: Path) -> None:
+    # A name that no file system takes, since to root no folder is closed.
+    closed = tmp_path / ("x" * 300)
+    assert look_at_machine(closed).state_dir == closed
+    found, told = look_at_weights(Model(), closed)
+    assert (found, told.level) == (None, Level.WARNING)
 
 
 def test_a_listener_that_cannot_connect_stops_the_daemon_only_where_nothing_else_can() -> None:

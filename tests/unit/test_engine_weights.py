@@ -244,6 +244,22 @@ def test_a_path_that_cannot_be_read_names_its_key(name: str, tmp_path: Path) -> 
         find_weights(str(tmp_path / name), alpha=ALPHA, input_size=96, state_dir=tmp_path)
 
 
+def test_weights_that_were_replaced_since_are_not_taken_for_the_others(tensors: Tensors, tmp_path: Path) -> None:
+    path = tmp_path / "w.h5"
+    write_legacy(path, tensors)
+    found = find_weights(str(path), alpha=ALPHA, input_size=96, state_dir=tmp_path)
+    load_weights(found, ALPHA)
+    write_legacy(path, draw(ALPHA, seed=2))
+    with pytest.raises(EngineError, match=r"w\.h5 \(key model\.weights\) were replaced"):
+        load_weights(found, ALPHA)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
+    # A name that no file system takes, since to root no folder is closed.
+    with pytest.raises(EngineError, match="File name too long"):
+        find_weights("imagenet", alpha=ALPHA, input_size=96, state_dir=tmp_path / ("x" * 300))
+
+
 def test_drawn_weights_are_the_same_each_time_and_have_a_digest_of_their_own(tmp_path: Path) -> None:
     first, other = (find_weights("untrained", alpha=a, input_size=96, state_dir=tmp_path) for a in (0.35, 0.5))
     assert first.path is None
