@@ -63,6 +63,9 @@ SELECT number, upto_id FROM {shard}
 WHERE signature = %(signature)s AND EXISTS (SELECT FROM {shard} WHERE signature = %(signature)s AND finished_at IS NULL)
 ORDER BY number DESC LIMIT 1
 
+-- name: last
+SELECT number, upto_id FROM {shard} WHERE signature = %(signature)s ORDER BY number DESC LIMIT 1
+
 -- name: begin_anew
 DELETE FROM {shard}
 WHERE signature = %(signature)s

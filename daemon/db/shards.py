@@ -10,6 +10,9 @@ from daemon.db.names import Names
 from daemon.db.pool import Pool
 from daemon.records import ImageId
 
+FIRST = (-1, None)
+"""Number and last image of the shard before the first one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
@@ -50,16 +53,21 @@ class Shards:
         """The shards that would be planned next: images after the last one planned, or all of them when no shard is
         open. Writes nothing.
         """
-        row = self._one("planned") or (-1, None)
-        number, after = int(row[0]), row[1]
+        number, after = self._one("planned") or FIRST
         while (shard := self._next(number + 1, after, size)) is not None:
             yield shard
             number, after = shard.number, shard.span.upto
 
     def plan(self, size: int) -> Iterator[Shard]:
-        """The same, each written down before it is given: whoever is interrupted goes on from there."""
+        """The same, each written down before it is given: whoever is interrupted goes on from there.
+
+        So does who plans at the same time, perhaps in other sizes: each begins where the last one in the table ends.
+        """
         self._do("begin_anew")
-        for shard in self.survey(size):
+        while True:
+            number, after = self._one("last") or FIRST
+            if (shard := self._next(number + 1, after, size)) is None:
+                return
             values = {"after": shard.span.after, "upto": shard.span.upto, "images": shard.images}
             self._do("plan", number=shard.number, **values)
             yield shard

@@ -200,6 +200,17 @@ def test_a_range_is_cut_into_parts(quiet: Database) -> None:
     assert parts == [Span(after=1, upto=5), Span(after=5, upto=7)]
 
 
+def test_two_that_plan_at_once_leave_no_gap(quiet: Database) -> None:
+    quiet.insert(range(1, 21))
+    planning = [Shards(quiet.pool, quiet.names, SIGNATURE).plan(size) for size in (2, 5)]
+    for plan in planning * 10:
+        next(plan, None)
+    planned = Shards(quiet.pool, quiet.names, SIGNATURE).open(20)
+    assert [shard.span.after for shard in planned] == [None, *(shard.span.upto for shard in planned[:-1])]
+    assert planned[-1].span.upto == 20
+    assert [shard.images for shard in planned] == [2, 5, 2, 5, 2, 4]
+
+
 def test_what_is_missing_in_any_open_shard_is_found(quiet: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "PAGE", 2)
     quiet.insert(range(1, 12))
