@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from contextlib import ExitStack
 from threading import Thread
 
 import uvicorn
@@ -51,22 +52,26 @@ class HttpServer:
 
 def listen(host: str, port: int, key: str = "http.port") -> socket.socket:
     """Raises `ConfigurationError` where that can never be done, and `AddressError` where it may be another time."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Connections take it over. asyncio sets it only where the protocol was named, and without it a body waits for the
-    # client's delayed ACK of the headers: 40 ms.
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # A caller whose machine vanished is noticed: what it asked for is withdrawn, and its connection closed.
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE.items():
-        made.setsockopt(socket.IPPROTO_TCP, option, value)
     try:
+        return _listening(host, port)
+    except OSError as error:
+        kind = AddressError if error.errno in MAY_PASS else ConfigurationError
+        raise kind(f"http.host, {key}: cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    with ExitStack() as opened:
+        made = opened.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections take it over. asyncio sets it only where the protocol was named, and without it a body waits for
+        # the client's delayed ACK of the headers: 40 ms.
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A caller whose machine vanished is noticed: what it asked for is withdrawn, and its connection closed.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE.items():
+            made.setsockopt(socket.IPPROTO_TCP, option, value)
         made.bind((host, port))
         # From here on, who connects waits until the application is there.
         made.listen(BACKLOG)
-    except OSError as error:
-        made.close()
-        kind = AddressError if error.errno in MAY_PASS else ConfigurationError
-        raise kind(f"http.host, {key}: cannot listen on {host}:{port}: {error.strerror}") from error
-    return made
+        opened.pop_all()
+        return made

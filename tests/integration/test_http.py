@@ -1,5 +1,6 @@
 """api: health, readiness and metrics over a real socket."""
 
+import errno
 import json
 import re
 import socket
@@ -202,6 +203,15 @@ def test_an_address_that_is_not_up_yet_may_be_later_and_nonsense_never() -> None
         listen("203.0.113.1", 0)
     with pytest.raises(ConfigurationError, match="cannot listen on no such host"):
         listen("no such host", 0)
+
+
+def test_a_machine_without_ipv6_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(ConfigurationError, match=r"http\.port: cannot listen on :::8000: Address family not supported"):
+        listen("::", 8000)
 
 
 def test_a_token_may_be_replaced_while_the_server_runs(subject: Subject) -> None:
