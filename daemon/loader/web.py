@@ -17,11 +17,12 @@ from requests.exceptions import RequestException
 from daemon.clock import Clock, SystemClock
 from daemon.errors import Reason
 from daemon.loader.body import gather
+from daemon.loader.gate import Gate, Resolve, resolve
 from daemon.loader.guard import make_rules
 from daemon.loader.location import Kind, parse
 from daemon.loader.options import FetchOptions
 from daemon.loader.problem import LoadError
-from daemon.loader.transport import Gate, GuardedAdapter, Resolve, make_trust, resolve
+from daemon.loader.transport import GuardedAdapter, make_trust
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 256 * 1024

@@ -17,9 +17,10 @@ import pytest
 from daemon.clock import SystemClock
 from daemon.errors import Reason
 from daemon.loader.fetch import Fetcher
+from daemon.loader.gate import Resolve, Resolved, resolve
 from daemon.loader.options import FetchOptions
 from daemon.loader.problem import LoadError
-from daemon.loader.transport import Resolve, Resolved, make_trust, resolve
+from daemon.loader.transport import make_trust
 from daemon.loader.web import WebFetcher
 from tests.loading import LOOPBACK, encoded
 from tests.servers import Answer, Request, Server, body, redirect, serve, status
