@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -20,7 +20,7 @@ from daemon.db.pool import Pool
 from daemon.db.schema import SchemaOptions, migrate
 from daemon.wiring import Daemon
 from tests.pictures import Web, serving
-from tests.postgres import DIMENSION, Database, Server
+from tests.postgres import DIMENSION, Database, MakeDatabase, Server
 from tests.whole import ROOT, Tables, save_small_weights, settings, small_daemon
 
 # A slow example is a busy machine; what is slow by itself shows in the benchmarks. In CI the same examples every time.
@@ -74,7 +74,7 @@ def empty_database(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def make_database(server: Server) -> Iterator[Callable[..., Database]]:
+def make_database(server: Server) -> Iterator[MakeDatabase]:
     """Makes databases with other names or options, or with tables that are there before `migrate` is."""
     with ExitStack() as stack:
 
@@ -88,6 +88,12 @@ def make_database(server: Server) -> Iterator[Callable[..., Database]]:
             return made
 
         yield make
+
+
+@pytest.fixture
+def untriggered(make_database: MakeDatabase) -> Database:
+    """A database whose table of images has no triggers."""
+    return make_database(trigger=False)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg2
 import psycopg2.extras
 
+from daemon.db.jobs import JobQueue
 from daemon.db.names import Names
 from daemon.db.pool import Pool
 
@@ -58,6 +59,14 @@ class Database:
         """Does the work on a thread meanwhile."""
         with ThreadPoolExecutor(1) as threads:
             yield threads.submit(work)
+
+
+MakeDatabase = Callable[..., Database]
+"""With other names or options than usual, or with tables that are there before: the fixture `make_database`."""
+
+
+def queue_of(database: Database, worker: str = "one") -> JobQueue:
+    return JobQueue(database.pool, database.names, worker=worker, lease_seconds=60)
 
 
 class Executes(Protocol):

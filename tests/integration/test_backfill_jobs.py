@@ -17,12 +17,6 @@ SIGNATURE = f"{PREFIX}m:00000000:g0"
 ALL = Span(after=None, upto=1000)
 
 
-@pytest.fixture
-def quiet(make_database: "type[Database]") -> Database:
-    """A database whose table of images has no triggers."""
-    return make_database(trigger=False)  # type: ignore[call-arg]
-
-
 def jobs_of(database: Database, name: str = "one", **changes: float) -> SpanJobs:
     wanted = Wanted(signature=SIGNATURE)
     worker = WORKER_PREFIX + name
@@ -45,18 +39,18 @@ def ids(claims: list) -> list[int]:  # type: ignore[type-arg]
     return sorted(int(claim.image_id) for claim in claims)
 
 
-def test_a_range_is_claimed_once(quiet: Database) -> None:
-    quiet.insert(range(1, 6))
+def test_a_range_is_claimed_once(untriggered: Database) -> None:
+    untriggered.insert(range(1, 6))
 
-    first = jobs_of(quiet, "one").claim_span(Span(after=1, upto=4), uuid4(), 10)
-    second = jobs_of(quiet, "two").claim_span(ALL, uuid4(), 10)
+    first = jobs_of(untriggered, "one").claim_span(Span(after=1, upto=4), uuid4(), 10)
+    second = jobs_of(untriggered, "two").claim_span(ALL, uuid4(), 10)
 
     assert (ids(first), ids(second)) == ([2, 3, 4], [1, 5])
 
 
-def test_the_same_call_again_gives_the_same_and_charges_nothing(quiet: Database) -> None:
-    quiet.insert(range(1, 4))
-    jobs, token = jobs_of(quiet), uuid4()
+def test_the_same_call_again_gives_the_same_and_charges_nothing(untriggered: Database) -> None:
+    untriggered.insert(range(1, 4))
+    jobs, token = jobs_of(untriggered), uuid4()
 
     first, again = (jobs.claim_span(ALL, token, 10) for _ in range(2))
 
@@ -64,18 +58,18 @@ def test_the_same_call_again_gives_the_same_and_charges_nothing(quiet: Database)
     assert [claim.attempt for claim in again] == [1, 1, 1]
 
 
-def test_what_a_dead_worker_of_the_same_backfill_had_is_claimed_again_and_charged(quiet: Database) -> None:
-    quiet.insert([1])
-    jobs_of(quiet).claim_span(ALL, uuid4(), 10)
+def test_what_a_dead_worker_of_the_same_backfill_had_is_claimed_again_and_charged(untriggered: Database) -> None:
+    untriggered.insert([1])
+    jobs_of(untriggered).claim_span(ALL, uuid4(), 10)
 
-    (claim,) = jobs_of(quiet).claim_span(ALL, uuid4(), 10)
+    (claim,) = jobs_of(untriggered).claim_span(ALL, uuid4(), 10)
 
     assert claim.attempt == 2
 
 
-def test_an_image_that_kills_every_worker_is_not_claimed_for_ever(quiet: Database) -> None:
-    quiet.insert([1])
-    jobs = jobs_of(quiet, max_attempts=2)
+def test_an_image_that_kills_every_worker_is_not_claimed_for_ever(untriggered: Database) -> None:
+    untriggered.insert([1])
+    jobs = jobs_of(untriggered, max_attempts=2)
 
     claimed = [len(jobs.claim_span(ALL, uuid4(), 10)) for _ in range(3)]
 
@@ -83,75 +77,77 @@ def test_an_image_that_kills_every_worker_is_not_claimed_for_ever(quiet: Databas
     assert jobs.left(ALL, 10) == 0
 
 
-def test_a_due_job_of_nobody_is_taken_and_a_waiting_one_is_not(quiet: Database) -> None:
-    quiet.insert([1, 2])
-    quiet.execute("INSERT INTO vectord.job (image_id, not_before) VALUES (1, now()), (2, now() + interval '1 hour')")
+def test_a_due_job_of_nobody_is_taken_and_a_waiting_one_is_not(untriggered: Database) -> None:
+    untriggered.insert([1, 2])
+    untriggered.execute(
+        "INSERT INTO vectord.job (image_id, not_before) VALUES (1, now()), (2, now() + interval '1 hour')"
+    )
 
-    assert ids(jobs_of(quiet).claim_span(ALL, uuid4(), 10)) == [1]
+    assert ids(jobs_of(untriggered).claim_span(ALL, uuid4(), 10)) == [1]
 
 
-def test_daemons_leave_a_backfills_claims_alone_until_the_lease_ends(quiet: Database) -> None:
-    quiet.insert([1, 2])
-    jobs_of(quiet).claim_span(ALL, uuid4(), 10)
-    daemon = JobQueue(quiet.pool, quiet.names, worker="daemon", lease_seconds=60.0)
+def test_daemons_leave_a_backfills_claims_alone_until_the_lease_ends(untriggered: Database) -> None:
+    untriggered.insert([1, 2])
+    jobs_of(untriggered).claim_span(ALL, uuid4(), 10)
+    daemon = JobQueue(untriggered.pool, untriggered.names, worker="daemon", lease_seconds=60.0)
 
     assert daemon.claim(10) == []
-    quiet.execute("UPDATE vectord.job SET lease_until = now() WHERE image_id = 2")
+    untriggered.execute("UPDATE vectord.job SET lease_until = now() WHERE image_id = 2")
 
     assert ids(daemon.claim(10)) == [2]
 
 
-def test_given_back_is_due_for_everyone(quiet: Database) -> None:
-    quiet.insert([1, 2])
-    jobs = jobs_of(quiet)
+def test_given_back_is_due_for_everyone(untriggered: Database) -> None:
+    untriggered.insert([1, 2])
+    jobs = jobs_of(untriggered)
     jobs.claim_span(ALL, uuid4(), 10)
 
     assert jobs.give_back(charged=False) == 2
-    assert quiet.execute("SELECT attempts, lease_token, worker FROM vectord.job") == [(0, None, None)] * 2
+    assert untriggered.execute("SELECT attempts, lease_token, worker FROM vectord.job") == [(0, None, None)] * 2
 
 
-def test_a_peek_leases_nothing(quiet: Database) -> None:
-    quiet.insert([1, 2])
+def test_a_peek_leases_nothing(untriggered: Database) -> None:
+    untriggered.insert([1, 2])
 
-    assert ids(jobs_of(quiet).peek(ALL, 1)) == [1]
-    assert quiet.execute("SELECT count(*) FROM vectord.job") == [(0,)]
+    assert ids(jobs_of(untriggered).peek(ALL, 1)) == [1]
+    assert untriggered.execute("SELECT count(*) FROM vectord.job") == [(0,)]
 
 
-def test_what_a_backfill_leased_does_not_fill_the_queue(quiet: Database) -> None:
-    quiet.insert(range(1, 9))
-    jobs_of(quiet).claim_span(Span(after=None, upto=5), uuid4(), 10)
+def test_what_a_backfill_leased_does_not_fill_the_queue(untriggered: Database) -> None:
+    untriggered.insert(range(1, 9))
+    jobs_of(untriggered).claim_span(Span(after=None, upto=5), uuid4(), 10)
 
-    swept = sweep(quiet).step(SIGNATURE)
+    swept = sweep(untriggered).step(SIGNATURE)
 
     assert (swept.full, swept.queued) == (False, 3)
 
 
-def test_the_sweep_leaves_out_a_held_range_until_it_is_let_go(quiet: Database) -> None:
-    quiet.insert(range(1, 6))
-    shards = Shards(quiet.pool, quiet.names, SIGNATURE)
+def test_the_sweep_leaves_out_a_held_range_until_it_is_let_go(untriggered: Database) -> None:
+    untriggered.insert(range(1, 6))
+    shards = Shards(untriggered.pool, untriggered.names, SIGNATURE)
     shards.hold("backfill:one", Span(after=2, upto=5), 60)
 
-    held = sweep(quiet).step(SIGNATURE).queued
+    held = sweep(untriggered).step(SIGNATURE).queued
     shards.let_go("backfill:one")
-    quiet.execute("DELETE FROM vectord.job")
+    untriggered.execute("DELETE FROM vectord.job")
 
     assert held == 2
-    assert sweep(quiet).step(SIGNATURE).queued == 3
+    assert sweep(untriggered).step(SIGNATURE).queued == 3
 
 
-def test_a_hold_ends_by_itself(quiet: Database) -> None:
-    quiet.insert([1])
-    Shards(quiet.pool, quiet.names, SIGNATURE).hold("backfill:one", ALL, 0)
+def test_a_hold_ends_by_itself(untriggered: Database) -> None:
+    untriggered.insert([1])
+    Shards(untriggered.pool, untriggered.names, SIGNATURE).hold("backfill:one", ALL, 0)
 
-    assert sweep(quiet).step(SIGNATURE).queued == 1
+    assert sweep(untriggered).step(SIGNATURE).queued == 1
 
 
-def test_a_reprocess_is_not_over_while_a_range_was_left_out(quiet: Database) -> None:
-    quiet.insert([1])
-    quiet.execute("INSERT INTO vectord.reprocess (generation, cause, forced) VALUES (0, 'test', true)")
-    shards = Shards(quiet.pool, quiet.names, SIGNATURE)
+def test_a_reprocess_is_not_over_while_a_range_was_left_out(untriggered: Database) -> None:
+    untriggered.insert([1])
+    untriggered.execute("INSERT INTO vectord.reprocess (generation, cause, forced) VALUES (0, 'test', true)")
+    shards = Shards(untriggered.pool, untriggered.names, SIGNATURE)
     shards.hold("backfill:one", ALL, 60)
-    window = sweep(quiet)
+    window = sweep(untriggered)
 
     assert window.step(SIGNATURE).cycle_ended
     assert shards.forced_since() is not None
@@ -161,12 +157,12 @@ def test_a_reprocess_is_not_over_while_a_range_was_left_out(quiet: Database) -> 
     assert shards.forced_since() is None
 
 
-def test_shards_cover_the_table_and_a_plan_goes_on_where_it_ended(quiet: Database) -> None:
-    quiet.insert([3, 5, 8, 13, 21])
-    shards = Shards(quiet.pool, quiet.names, SIGNATURE)
+def test_shards_cover_the_table_and_a_plan_goes_on_where_it_ended(untriggered: Database) -> None:
+    untriggered.insert([3, 5, 8, 13, 21])
+    shards = Shards(untriggered.pool, untriggered.names, SIGNATURE)
 
     planned = list(shards.plan(2))
-    quiet.insert([34])
+    untriggered.insert([34])
     later = list(shards.plan(2))
 
     assert [(one.span.after, one.span.upto, one.images) for one in planned] == [(None, 5, 2), (5, 13, 2), (13, 21, 1)]
@@ -176,10 +172,10 @@ def test_shards_cover_the_table_and_a_plan_goes_on_where_it_ended(quiet: Databas
     assert [one.number for one in shards.open(10)] == [0, 2, 3]
 
 
-def test_what_was_finished_once_is_planned_again(quiet: Database) -> None:
+def test_what_was_finished_once_is_planned_again(untriggered: Database) -> None:
     """Vectors may have gone since, or images come again, or the model changed and changed back."""
-    quiet.insert([3, 5, 8])
-    shards = Shards(quiet.pool, quiet.names, SIGNATURE)
+    untriggered.insert([3, 5, 8])
+    shards = Shards(untriggered.pool, untriggered.names, SIGNATURE)
     first = list(shards.plan(2))
     for shard in first:
         shards.finish(shard.number)
@@ -192,30 +188,30 @@ def test_what_was_finished_once_is_planned_again(quiet: Database) -> None:
     assert [one.number for one in shards.open(10)] == [0, 1]
 
 
-def test_a_range_is_cut_into_parts(quiet: Database) -> None:
-    quiet.insert(range(1, 8))
+def test_a_range_is_cut_into_parts(untriggered: Database) -> None:
+    untriggered.insert(range(1, 8))
 
-    parts = Shards(quiet.pool, quiet.names, SIGNATURE).parts(Span(after=1, upto=7), 4)
+    parts = Shards(untriggered.pool, untriggered.names, SIGNATURE).parts(Span(after=1, upto=7), 4)
 
     assert parts == [Span(after=1, upto=5), Span(after=5, upto=7)]
 
 
-def test_two_that_plan_at_once_leave_no_gap(quiet: Database) -> None:
-    quiet.insert(range(1, 21))
-    planning = [Shards(quiet.pool, quiet.names, SIGNATURE).plan(size) for size in (2, 5)]
+def test_two_that_plan_at_once_leave_no_gap(untriggered: Database) -> None:
+    untriggered.insert(range(1, 21))
+    planning = [Shards(untriggered.pool, untriggered.names, SIGNATURE).plan(size) for size in (2, 5)]
     for plan in planning * 10:
         next(plan, None)
-    planned = Shards(quiet.pool, quiet.names, SIGNATURE).open(20)
+    planned = Shards(untriggered.pool, untriggered.names, SIGNATURE).open(20)
     assert [shard.span.after for shard in planned] == [None, *(shard.span.upto for shard in planned[:-1])]
     assert planned[-1].span.upto == 20
     assert [shard.images for shard in planned] == [2, 5, 2, 5, 2, 4]
 
 
-def test_what_is_missing_in_any_open_shard_is_found(quiet: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_in_any_open_shard_is_found(untriggered: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "PAGE", 2)
-    quiet.insert(range(1, 12))
-    shards, jobs, stop = Shards(quiet.pool, quiet.names, SIGNATURE), jobs_of(quiet), StopRequest()
-    another = jobs_of(quiet, "another")
+    untriggered.insert(range(1, 12))
+    shards, jobs, stop = Shards(untriggered.pool, untriggered.names, SIGNATURE), jobs_of(untriggered), StopRequest()
+    another = jobs_of(untriggered, "another")
     assert len(list(shards.plan(2))) == 6
 
     another.claim_span(Span(after=None, upto=10), uuid4(), 10)

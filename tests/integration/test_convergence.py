@@ -1,7 +1,7 @@
 """Sweep, listener, queue and store together, the middle of the daemon left out: all ends well whatever goes missing."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from threading import Event, Thread
 from time import monotonic
@@ -19,10 +19,9 @@ from daemon.errors import Reason
 from daemon.records import Claim, Dead, Outcome, Stored
 from daemon.wake.listener import Listener
 from daemon.wake.sweep import Sweeper
-from tests.postgres import Database
+from tests.postgres import Database, MakeDatabase
 from tests.watching import wait_for_change
 
-MakeDatabase = Callable[..., Database]
 MODEL = "vectord:mobilenetv2_1.0_224:1a2b3c4d"
 VECTOR = np.array([1.0, 0.0, 0.0, 0.0], dtype=np.float32)
 PATIENCE = 120.0

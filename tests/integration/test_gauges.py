@@ -1,6 +1,6 @@
 """What the metrics read of the database: right, bounded, and giving way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.errors import DatabaseUnavailableError
 from daemon.telemetry.lookout import STALE_SECONDS, Lookout
-from tests.postgres import Database
+from tests.postgres import Database, MakeDatabase
 from tests.proxy import Proxy
 
 JOBS = 60_000
@@ -53,7 +53,7 @@ def test_jobs_are_counted_by_how_they_stand(database: Database) -> None:
     assert now - seen.oldest_due == pytest.approx(timedelta(minutes=5), abs=timedelta(minutes=1))
 
 
-def test_rows_are_estimated_for_plain_and_partitioned_tables(make_database: Callable[..., Database]) -> None:
+def test_rows_are_estimated_for_plain_and_partitioned_tables(make_database: MakeDatabase) -> None:
     parts = (
         "CREATE SCHEMA ecai; CREATE TABLE ecai.tb_image (id bigint PRIMARY KEY, url text) PARTITION BY RANGE (id);"
         "CREATE TABLE ecai.low PARTITION OF ecai.tb_image FOR VALUES FROM (0) TO (50);"

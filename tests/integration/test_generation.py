@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Barrier, Thread
 from typing import Any
 
@@ -11,7 +11,6 @@ from daemon.db.walk import Swept
 from daemon.reprocess import Standing
 from tests.postgres import Database
 
-MakeDatabase = Callable[..., Database]
 MODEL = "vectord:mobilenetv2_1.0_224:1a2b3c4d"
 OTHER = "vectord:mobilenetv2_0.5_224:99999999"
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,24 +17,15 @@ from daemon.db.similar import Similar
 from daemon.db.whereabouts import Place, Whereabouts
 from daemon.errors import NotFoundError
 from daemon.records import StoredBytes
-from tests.postgres import Database
+from tests.clock import HandClock
+from tests.postgres import Database, MakeDatabase
 
-MakeDatabase = Callable[..., Database]
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
 MANY = 20_000
 
 
-class Clock:
-    """Its time is what the test says."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 def test_a_look_has_all_figures_and_counts_the_images_now_and_then(database: Database) -> None:
-    clock = Clock()
+    clock = HandClock()
     glances = Glances(database.pool, database.names, clock)
     Generations(database.pool, database.names).on_start(Instance(name="one", boot_id="boot", signature=SIGNATURE))
     database.execute("INSERT INTO ecai.tb_image (id, url) VALUES (1, 'x'), (2, 'x')")
@@ -62,7 +53,7 @@ def test_a_look_changes_nothing(database: Database) -> None:
             return Figure(number=0)
 
     with pytest.raises(Exception, match="read-only transaction"):
-        Writing(database.pool, database.names, Clock()).look()
+        Writing(database.pool, database.names, HandClock()).look()
 
 
 def test_where_a_picture_lies(database: Database, make_database: MakeDatabase) -> None:

@@ -1,6 +1,5 @@
 """The index over the vectors: built, dropped and rebuilt while others work, and cleared away where a build failed."""
 
-from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -8,9 +7,8 @@ import pytest
 from daemon.db.index import Progress, VectorIndex
 from daemon.db.names import Names
 from daemon.errors import DatabaseError, DatabaseUnavailableError
-from tests.postgres import Database, users_tables, wait_until_blocked
+from tests.postgres import Database, MakeDatabase, users_tables, wait_until_blocked
 
-MakeDatabase = Callable[..., Database]
 INDEXES = """
 SELECT indexdef, indisvalid
 FROM pg_indexes JOIN pg_index ON indexrelid = format('%I.%I', schemaname, indexname)::regclass

@@ -1,7 +1,6 @@
 """The queue: who gets which job, until when, and what a claim is worth."""
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -15,9 +14,8 @@ from daemon.db.jobs import JobQueue
 from daemon.db.names import Names
 from daemon.errors import DatabaseUnavailableError, Reason
 from daemon.records import Claim, Dead, StoredBytes
-from tests.postgres import LAYOUTS, Database, users_tables, wait_until_blocked
+from tests.postgres import LAYOUTS, Database, MakeDatabase, users_tables, wait_until_blocked
 
-MakeDatabase = Callable[..., Database]
 EXPIRE = "UPDATE vectord.job SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL"
 STATES = "SELECT state, attempts, reason FROM vectord.job ORDER BY image_id"
 

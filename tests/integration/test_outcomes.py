@@ -1,6 +1,6 @@
 """Writing outcomes: fenced, waiting for nobody, and never half-done."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.db.jobs import JobQueue
 from daemon.db.outcomes import LONGEST_DETAIL, OutcomeWriter, Written
 from daemon.db.row_faults import LOCKED_TRIES
 from daemon.db.schema import SchemaOptions, migrate
 from daemon.errors import DatabaseUnavailableError, Reason
 from daemon.records import Claim, Dead, Outcome, Released, Retry, Stored
-from tests.postgres import DIMENSION, LAYOUTS, Database, users_tables, wait_until_blocked
+from tests.postgres import DIMENSION, LAYOUTS, Database, MakeDatabase, queue_of, users_tables, wait_until_blocked
 
-MakeDatabase = Callable[..., Database]
 SIGNATURE = "vectord:mobilenetv2_1.0_224:01234567:g0"
 VECTORS = (
     "SELECT image_id, feature_vector::real[]::float[], vector_dimension, model_version "
@@ -24,10 +22,6 @@ VECTORS = (
 )
 IMAGES = "SELECT image_id FROM tb_hsx_img_value ORDER BY image_id"
 JOBS = "SELECT image_id, state, attempts, reason FROM vectord.job ORDER BY image_id"
-
-
-def queue_of(database: Database, worker: str = "one") -> JobQueue:
-    return JobQueue(database.pool, database.names, worker=worker, lease_seconds=60)
 
 
 def writer_of(database: Database, *, may_lock: bool = True) -> OutcomeWriter:

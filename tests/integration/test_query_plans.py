@@ -17,6 +17,7 @@ from daemon.db.outcomes import OutcomeWriter
 from daemon.db.pool import Pool
 from daemon.errors import Reason
 from daemon.records import Claim, Dead, Released, Stored
+from tests.plans import buffers, nodes
 from tests.postgres import DIMENSION, Database
 
 JOBS = 60_000
@@ -84,12 +85,6 @@ def pool(request: pytest.FixtureRequest, database: Database) -> Iterator[Explain
     made.close()
 
 
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from nodes(child)
-
-
 def check(plans: list[tuple[str, dict[str, Any]]]) -> None:
     """No scan of a whole table, and few pages."""
     for sql, plan in plans:
@@ -99,7 +94,7 @@ def check(plans: list[tuple[str, dict[str, Any]]]) -> None:
             if node["Node Type"] == "Seq Scan" and node["Relation Name"] in {"job", "tb_image", "tb_hsx_img_value"}
         }
         assert not scanned, f"{scanned} scanned whole: {sql}"
-        pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        pages = buffers(plan)
         assert pages <= PAGES * 4, f"{pages} pages: {sql}"
     plans.clear()
 

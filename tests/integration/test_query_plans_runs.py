@@ -1,7 +1,6 @@
 """A run walks its window and settles its images by index: it costs the same on a hundred million rows."""
 
 import json
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -10,9 +9,9 @@ import pytest
 from daemon.db.names import load_queries
 from daemon.db.runs import MOST_FAILED_IDS, QUERIES, Runs
 from daemon.db.sweep import LOCK_TIMEOUT, SweepOptions
-from tests.postgres import Database
+from tests.plans import buffers, nodes
+from tests.postgres import Database, MakeDatabase
 
-MakeDatabase = Callable[..., Database]
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
 WINDOW = 500
 BUFFERS_PER_ID = 16
@@ -75,20 +74,10 @@ def settle(database: Database) -> dict[str, Any]:
     return plan(database, "settle", {"run": str(run), "most_ids": MOST_FAILED_IDS})
 
 
-def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for child in node.get("Plans", []):
-        yield from nodes(child)
-
-
 def scans(node: dict[str, Any]) -> set[tuple[str, bool]]:
     """The tables that are read, and whether by index."""
     found = (one for one in nodes(node) if "Relation Name" in one and "Scan" in one["Node Type"])
     return {(one["Relation Name"], one["Node Type"].startswith("Index")) for one in found}
-
-
-def buffers(node: dict[str, Any]) -> int:
-    return int(node["Shared Hit Blocks"]) + int(node["Shared Read Blocks"])
 
 
 @pytest.mark.parametrize("after", [None, 90_000], ids=["from the beginning", "from the middle"])

@@ -1,7 +1,6 @@
 """The sweep reads its window by index, whatever the size of the tables and whatever the planner knows of them."""
 
 import json
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from daemon.db.names import load_queries
 from daemon.db.reports import QUERIES as REPORTS
 from daemon.db.sweep import LOCK_TIMEOUT, QUERIES
 from daemon.errors import Reason
-from tests.postgres import Database
+from tests.plans import buffers, nodes
+from tests.postgres import Database, MakeDatabase
 
-MakeDatabase = Callable[..., Database]
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
 WINDOW = 500
 BUFFERS_PER_ID = 12
@@ -61,12 +60,6 @@ def plan(database: Database, query: str, values: dict[str, object], *, path: Pat
     return found
 
 
-def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for child in node.get("Plans", []):
-        yield from nodes(child)
-
-
 def scanned(node: dict[str, Any]) -> dict[str, set[str]]:
     """The kinds of scan, by table."""
     found: dict[str, set[str]] = {}
@@ -81,10 +74,6 @@ def check_read_by_index(node: dict[str, Any], tables: set[str]) -> None:
     found = scanned(node)
     assert found.keys() == tables
     assert all(kind.startswith("Index") for kinds in found.values() for kind in kinds), found
-
-
-def buffers(node: dict[str, Any]) -> int:
-    return int(node["Shared Hit Blocks"]) + int(node["Shared Read Blocks"])
 
 
 @pytest.fixture

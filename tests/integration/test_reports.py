@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from threading import Event, Thread
@@ -17,9 +16,8 @@ from daemon.db.retry import Retries
 from daemon.db.similar import Similar
 from daemon.db.sweep import SweepOptions, SweepWindow
 from daemon.errors import DatabaseError, NotFoundError, Reason
-from tests.postgres import Database
+from tests.postgres import Database, MakeDatabase
 
-MakeDatabase = Callable[..., Database]
 MODEL = "vectord:mobilenetv2_1.0_224:1a2b3c4d"
 SIGNATURE = f"{MODEL}:g0"
 

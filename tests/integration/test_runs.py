@@ -1,6 +1,6 @@
 """Runs over all images, at the database: walked by windows, counted to the last image, and nobody's in particular."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
@@ -13,9 +13,8 @@ from daemon.db.runs import Fed, Run, Runs
 from daemon.db.sweep import SweepOptions
 from daemon.errors import DatabaseUnavailableError
 from daemon.reprocess import SWEEP_PAYLOAD
-from tests.postgres import LAYOUTS, Database, users_tables
+from tests.postgres import LAYOUTS, Database, MakeDatabase, users_tables
 
-MakeDatabase = Callable[..., Database]
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
 MOST_STEPS = 200
 
@@ -69,11 +68,6 @@ def work_off(database: Database, runs: Runs, run: UUID) -> list[list[Any]]:
 
 def counted(run: Run) -> tuple[int, int, int, int]:
     return run.total, run.success, run.failed, run.skipped
-
-
-@pytest.fixture
-def untriggered(make_database: MakeDatabase) -> Database:
-    return make_database(trigger=False)
 
 
 @pytest.mark.parametrize("id_type", LAYOUTS)

@@ -1,6 +1,5 @@
 """Making the schema: what is missing is made, what is there is left alone, and what does not fit is said."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -12,9 +11,8 @@ from daemon.db.names import Names
 from daemon.db.pool import Pool
 from daemon.db.schema import SchemaOptions, migrate
 from daemon.errors import DatabaseError, DatabaseUnavailableError
-from tests.postgres import DIMENSION, Database
+from tests.postgres import DIMENSION, Database, MakeDatabase
 
-MakeDatabase = Callable[..., Database]
 OPTIONS = SchemaOptions(dimension=DIMENSION)
 
 COLUMNS = """

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from threading import Barrier, Thread
 from time import sleep
@@ -11,9 +11,8 @@ from daemon.db.generation import Generations, Instance
 from daemon.db.names import Names
 from daemon.db.sweep import HURRIED_LOCK_TIMEOUT, LOCK_TIMEOUT, LOCKED_TRIES, SweepOptions, SweepWindow
 from daemon.db.walk import Swept
-from tests.postgres import Database, wait_until_blocked
+from tests.postgres import Database, MakeDatabase, wait_until_blocked
 
-MakeDatabase = Callable[..., Database]
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
 OLD = "vectord:mobilenetv2_0.5_224:99999999:g0"
 MOST_TICKS = 1000

@@ -14,9 +14,7 @@ import pytest
 from daemon.db.jobs import LOOK_AGAIN_SECONDS, JobQueue
 from daemon.db.names import Names
 from daemon.db.schema import SchemaOptions, migrate
-from tests.postgres import DIMENSION, Database
-
-MakeDatabase = Callable[..., Database]
+from tests.postgres import DIMENSION, Database, MakeDatabase
 
 JOBS = "SELECT image_id, revision, state, priority, attempts FROM vectord.job ORDER BY image_id"
 IDS: dict[str, Sequence[Any]] = {

@@ -1,6 +1,5 @@
 """Images that somebody waits for: leased past the queue, by one daemon at a time, and never a stale one."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
@@ -8,23 +7,17 @@ from typing import Any
 
 import pytest
 
-from daemon.db.jobs import JobQueue
 from daemon.db.wants import Refusal, WantOptions, Wants
 from daemon.errors import NotServingError
 from daemon.records import Claim, StoredBytes
 from daemon.reprocess import Standing
 from daemon.service.presence import Presence
-from tests.postgres import LAYOUTS, Database, users_tables
+from tests.postgres import LAYOUTS, Database, MakeDatabase, queue_of, users_tables
 
-MakeDatabase = Callable[..., Database]
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
 OTHER = "vectord:mobilenetv2_0.5_224:99999999:g0"
 EXPIRE = "UPDATE vectord.job SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL"
 JOB = "SELECT state, attempts, worker, revision FROM vectord.job"
-
-
-def queue_of(database: Database, worker: str = "one") -> JobQueue:
-    return JobQueue(database.pool, database.names, worker=worker, lease_seconds=60)
 
 
 def wants_of(database: Database, worker: str = "one", **options: Any) -> Wants:
@@ -47,11 +40,6 @@ def store(database: Database, version: str | None, image: int = 1) -> None:
         "INSERT INTO tb_hsx_img_value (image_id, feature_vector, model_version) VALUES (%s, '[1,0,0,0]', %s)",
         (image, version),
     )
-
-
-@pytest.fixture
-def untriggered(make_database: MakeDatabase) -> Database:
-    return make_database(trigger=False)
 
 
 @pytest.mark.parametrize("id_type", LAYOUTS)

@@ -11,6 +11,7 @@ from daemon.health import STALLED_SECONDS, Facts, judge
 from daemon.records import Claim, Released
 from daemon.service.pulse import Pulse
 from daemon.service.vitals import Vitals
+from tests.clock import HandClock
 
 WELL = Facts(
     warm=True, running=True, superseded=False, idle_seconds=0, in_flight=0, hindrances={}, listener="listening"
@@ -50,15 +51,8 @@ def test_the_parts_say_what_hinders_whom() -> None:
     assert judge(replace(WELL, hindrances=AWAY)).parts == {"listener": "listening", "store": "the server is away"}
 
 
-class FakeClock:
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 def test_the_pulse_knows_how_long_nothing_moved_while_something_should() -> None:
-    clock = FakeClock()
+    clock = HandClock()
     pulse = Pulse(clock)
     clock.now = 50.0
     assert pulse.idle_seconds(in_flight=0) == 0
@@ -70,7 +64,7 @@ def test_the_pulse_knows_how_long_nothing_moved_while_something_should() -> None
 
 
 def test_a_hindrance_lasts_until_that_stage_works_again_and_hides_credentials() -> None:
-    pulse = Pulse(FakeClock())
+    pulse = Pulse(HandClock())
     pulse(Hindered(stage="store", error=DatabaseUnavailableError("postgresql://bob:pw@db is away"), pause=1))
     pulse(Worked(stage="claim", items=1, seconds=1))
     assert pulse.hindrances["store"].words == "postgresql://***@db is away"
@@ -81,7 +75,7 @@ def test_a_hindrance_lasts_until_that_stage_works_again_and_hides_credentials() 
 
 
 def test_hindrances_of_several_stages_at_once_are_all_kept_and_all_ended() -> None:
-    pulse = Pulse(FakeClock())
+    pulse = Pulse(HandClock())
 
     class SlowError(DatabaseUnavailableError):
         """Another stage's recovery comes while this fault is put into words."""

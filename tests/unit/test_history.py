@@ -10,36 +10,24 @@ from daemon.errors import Reason
 from daemon.events import Settled, Worked
 from daemon.records import Claim, Dead, Released, Stored
 from daemon.telemetry.history import BOUNDS, POINTS, SECONDS, History, quantile
+from tests.clock import HandClock
 
 CLAIM = Claim(image_id=7, revision=1, token=uuid4(), location="http://x/7")
 STORED = Stored(claim=CLAIM, vector=np.ones(2, np.float32))
 DEAD = Dead(claim=CLAIM, stage="load", reason=Reason.NOT_FOUND, detail="")
 
 
-class Clock:
-    """Its time is what the test says, and so is the wall's: 1,000,000 later."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now + 1_000_000
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def history(clock: Clock) -> History:
+def history(clock: HandClock) -> History:
     return History(clock, clock.wall)
 
 
-def test_points_close_when_their_time_is_over(clock: Clock, history: History) -> None:
+def test_points_close_when_their_time_is_over(clock: HandClock, history: History) -> None:
     for seconds in (0.1, 0.1, 0.1, 4.0):
         history(Settled(outcome=STORED, seconds=seconds))
     history(Settled(outcome=DEAD, seconds=1.0))
@@ -59,7 +47,7 @@ def test_points_close_when_their_time_is_over(clock: Clock, history: History) ->
     assert (history.stored, history.dead) == (4, 1)
 
 
-def test_an_hour_is_kept_and_no_more(clock: Clock, history: History) -> None:
+def test_an_hour_is_kept_and_no_more(clock: HandClock, history: History) -> None:
     for _ in range(2 * POINTS):
         history(Settled(outcome=STORED, seconds=0.5))
         clock.now += SECONDS
@@ -70,7 +58,7 @@ def test_an_hour_is_kept_and_no_more(clock: Clock, history: History) -> None:
     assert asleep[-1].at == clock.wall() - SECONDS
 
 
-def test_the_rate_is_that_of_the_last_seconds(clock: Clock, history: History) -> None:
+def test_the_rate_is_that_of_the_last_seconds(clock: HandClock, history: History) -> None:
     assert history.rate() == 0
     for _ in range(3):
         for _ in range(50):
@@ -104,7 +92,7 @@ def test_the_shelf_holds_so_many_bytes_and_lets_the_oldest_go() -> None:
     assert shelf.bytes == 0
 
 
-def test_the_shelf_forgets_after_a_while(clock: Clock) -> None:
+def test_the_shelf_forgets_after_a_while(clock: HandClock) -> None:
     shelf = Shelf(now=clock.monotonic)
     shelf.put((1, "x"), b"jpeg")
     clock.now = KEPT_SECONDS

@@ -20,6 +20,7 @@ from daemon.redact import redact
 from daemon.telemetry import logs
 from daemon.telemetry.logs import EventLog
 from daemon.telemetry.summary import Summary
+from tests.clock import HandClock
 
 CLAIM = Claim(image_id=7, revision=1, token=uuid4(), location="http://x/7", attempt=2)
 
@@ -164,15 +165,6 @@ def test_the_outcome_bears_the_request_that_waits_for_it() -> None:
     first, second = written(out)
     assert first["request"] == "abc"
     assert "request" not in second
-
-
-class HandClock:
-    """A clock that goes when it is told to."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 def outcomes() -> list[Event]:

@@ -31,6 +31,7 @@ from daemon.telemetry.readings import Reading
 from daemon.telemetry.reference import page
 from daemon.wake import sweep
 from daemon.wake.listener import Hearing
+from tests.clock import HandClock
 from tests.whole import ROOT
 
 PROMTOOL = shutil.which("promtool")
@@ -43,16 +44,6 @@ DEPTHS = Depths(
     cycle_looked=40, cycle_found=4, reprocessing=True, walked=False, backfill=2, notification_queue=0.5,
     oldest_transaction=None,
 )  # fmt: skip
-
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -206,7 +197,7 @@ def test_a_loader_that_is_gone_before_it_is_heard_of_does_no_harm() -> None:
 
 
 def test_what_the_database_says_is_shown_while_it_is_fresh() -> None:
-    clock = Hands()
+    clock = HandClock(100.0)
     lookout = Lookout(lambda: DEPTHS, clock)
     assert read(lookout.readings()) == {"database_up": 0, "database_look_timestamp_seconds": 0}
     lookout.look()
@@ -231,7 +222,7 @@ def test_a_database_that_is_away_takes_its_figures_along() -> None:
             raise DatabaseUnavailableError("away")
         return answer
 
-    lookout = Lookout(look, Hands())
+    lookout = Lookout(look, HandClock(100.0))
     up = []
     while answers:
         lookout.look()

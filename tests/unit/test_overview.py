@@ -17,6 +17,7 @@ from daemon.health import Facts, Health, judge
 from daemon.telemetry.history import History
 from daemon.telemetry.organs import Organs
 from daemon.telemetry.overview import STALE_SECONDS, Overview, Site
+from tests.clock import HandClock
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NONE = Figure(number=0)
@@ -31,15 +32,6 @@ GLANCE = Glance(
 )
 
 
-class Clock:
-    """Its time is what the test says."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 class Inflight(list[int]):
     """Claims in work."""
 
@@ -50,7 +42,7 @@ class Subject:
     """An overview whose surroundings the test decides."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = HandClock(1000.0)
         self.glance: Glance | None = GLANCE
         self.looks = 0
         self.warm = False

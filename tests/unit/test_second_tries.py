@@ -15,18 +15,9 @@ from daemon.pipeline.inflight import Inflight
 from daemon.pipeline.store import StoreStage
 from daemon.policy import RetryPolicy
 from daemon.records import Claim, Dead, ImageId, Outcome, Released, Result
+from tests.clock import HandClock
 
 DEADLINE = 60.0
-
-
-class HandClock(SystemClock):
-    """A monotonic clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @dataclass(kw_only=True)

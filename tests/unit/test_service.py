@@ -19,6 +19,7 @@ from daemon.service.statusline import StatusLine
 from daemon.service.systemd import Notifier, watchdog_seconds
 from daemon.service.ticker import Ticker
 from daemon.service.watchdog import Watchdog
+from tests.clock import HandClock
 
 
 def well(status: str = "idle", *, healthy: bool = True) -> Health:
@@ -156,14 +157,6 @@ def test_the_watchdog_starves_while_the_pipeline_is_sick_and_the_log_says_why(
     assert heard() == "WATCHDOG=1"
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 class Working:
     """A daemon that counts. `waiting` None: PostgreSQL is away."""
 
@@ -184,7 +177,7 @@ class Working:
 
 
 def test_the_status_line_gives_backlog_and_rate_since_the_line_before() -> None:
-    daemon, clock = Working(), Clock()
+    daemon, clock = Working(), HandClock()
     line = StatusLine(daemon, clock)
     assert line() == "working on 0 images; backlog 0; 0.0 images/s"
     daemon.done, daemon.waiting, clock.now = 25, 120, 10.0
