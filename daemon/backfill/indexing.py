@@ -12,8 +12,6 @@ from daemon.db.shards import Shards
 from daemon.telemetry.progress import Reporter
 
 NO_INDEX = "there is no vector index now: `python -m daemon index --build` makes it, or the same command at its end"
-
-
 PAGE = 64
 """Open shards read at a time."""
 

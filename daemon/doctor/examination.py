@@ -49,7 +49,8 @@ class _Examination:
 
     def _database(self) -> Iterator[Finding]:
         state = self._settings.database.state_dir / "postgres"
-        if not self._settings.database.dsn.get_secret_value() and not os.path.exists(state):  # noqa: PTH110  # Path's raises where a folder may not be searched.
+        # Path.exists raises where a folder may not be searched.
+        if not self._settings.database.dsn.get_secret_value() and not os.path.exists(state):  # noqa: PTH110
             yield ok("database", f"no database.dsn: the first start makes an embedded PostgreSQL in {state}")
             return
         try:

@@ -20,7 +20,8 @@ def look_at_weights(model: Model, state_dir: Path) -> tuple[WeightsFile | None, 
         return None, problem("weights", "untrained ones are for the demo alone", BY_HAND)
     name = imagenet_name(model.alpha, model.input_size)
     kept = state_dir / "weights" / name
-    if model.weights == IMAGENET and not os.path.isfile(kept):  # noqa: PTH113  # Path's raises where a folder may not be searched.
+    # Path.is_file raises where a folder may not be searched.
+    if model.weights == IMAGENET and not os.path.isfile(kept):  # noqa: PTH113
         told = f"not here yet: the first start fetches {BASE_URL}{name}"
         remedy = f"where it cannot, put that file into {kept.parent}"
         return None, warning("weights", told, remedy)

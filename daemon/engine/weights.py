@@ -49,7 +49,8 @@ def find_weights(
         raise EngineError(f"model.weights: {weights} leads nowhere: {error}") from error
     if weights == IMAGENET:
         path = state_dir / "weights" / imagenet_name(alpha, input_size)
-        if not os.path.isfile(path):  # noqa: PTH113  # Path's raises where a folder may not be searched.
+        # Path.is_file raises where a folder may not be searched.
+        if not os.path.isfile(path):  # noqa: PTH113
             _fetch(base_url + path.name, path, alpha, timeout)
     return WeightsFile(path=path, digest=_digest(path))
 
