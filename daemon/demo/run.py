@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def _work(
         trained=daemon.trained,
         engine=f"{info.backend} on {info.device}",
         accuracy=accuracy(nearest, found),
-        neighbours=_named(tables.nearest(NEIGHBOURS, _sample(found)), found),
+        neighbours=named(tables.nearest(NEIGHBOURS, _sample(found)), found),
     )
 
 
@@ -138,11 +138,12 @@ def _sample(found: Mapping[int, Picture]) -> list[int]:
     return (list(first.values()) if len(first) > 1 else list(found))[:SHOWN]
 
 
-def _named(nearest: list[Neighbour], found: Mapping[int, Picture]) -> dict[str, list[tuple[str, float]]]:
-    named: dict[str, list[tuple[str, float]]] = {}
+def named(nearest: Sequence[Neighbour], found: Mapping[int, Picture]) -> list[tuple[str, list[tuple[str, float]]]]:
+    """Each image's name with those of its neighbours. Several files may have the same."""
+    others: dict[int, list[tuple[str, float]]] = {}
     for one in nearest:
-        named.setdefault(found[one.image].name, []).append((found[one.other].name, one.similarity))
-    return named
+        others.setdefault(one.image, []).append((found[one.other].name, one.similarity))
+    return [(found[image].name, near) for image, near in others.items()]
 
 
 def _stay(daemon: Daemon, dsn: str, base: str, stop: StopRequest, console: Console) -> None:

@@ -13,6 +13,8 @@ from daemon.demo.tables import Neighbour
 
 SHOWN = 5
 """Images whose neighbours are printed."""
+Neighbours = Sequence[tuple[str, Sequence[tuple[str, float]]]]
+"""Names of images, each with the names of its neighbours and their cosines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Summary:
     trained: bool
     engine: str
     accuracy: float | None
-    neighbours: Mapping[str, Sequence[tuple[str, float]]]
+    neighbours: Neighbours
 
     @property
     def failed(self) -> int:
@@ -90,9 +92,9 @@ UNTRAINED = (
 )
 
 
-def _table(neighbours: Mapping[str, Sequence[tuple[str, float]]]) -> Table:
+def _table(neighbours: Neighbours) -> Table:
     table = Table("image", "nearest by pgvector, with their cosine", title="A few images and their neighbours")
-    for image, others in neighbours.items():
+    for image, others in neighbours:
         # Text, not markup: files are named as people like.
         table.add_row(Text(image), Text("\n".join(f"{cosine:.3f}  {other}" for other, cosine in others)))
     return table

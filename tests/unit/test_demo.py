@@ -6,6 +6,8 @@ from pathlib import Path
 import requests
 
 from daemon.demo import pictures as gallery
+from daemon.demo.run import named
+from daemon.demo.tables import Neighbour
 
 LONGEST_LOCATION = 500
 """Of the table that `init` makes: `users_source.sql`."""
@@ -29,3 +31,10 @@ def test_files_may_have_any_name(tmp_path: Path) -> None:
     assert max(map(len, urls.values())) <= LONGEST_LOCATION
     for picture in found.values():
         assert picture.name.encode().decode() == picture.name
+
+
+def test_files_that_print_alike_are_shown_apart() -> None:
+    names = (b"a\xff.jpg", b"a\xfe.jpg", b"b.jpg")
+    found = {n: gallery.Picture(path=Path(os.fsdecode(name)), label="") for n, name in enumerate(names)}
+    nearest = [Neighbour(image=image, other=2, similarity=0.5) for image in (0, 1)]
+    assert named(nearest, found) == [("a?.jpg", [("b.jpg", 0.5)])] * 2

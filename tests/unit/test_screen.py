@@ -52,4 +52,4 @@ def test_versions_and_daemons_keep_their_brackets() -> None:
 
 def test_neighbours_keep_their_brackets() -> None:
     assert ODD in shown(screen.neighbours([Neighbour(image_id="[b]1", similarity=1.0, version=ODD)]))
-    assert shown(summary._table({ODD: [(ODD, 0.5)]})).count(ODD) == 2
+    assert shown(summary._table([(ODD, [(ODD, 0.5)])])).count(ODD) == 2
