@@ -93,7 +93,7 @@ def test_the_resolver_cannot_be_reached(scene: Scene, tmp_path: Path) -> None:
             scene.write(later)
             daemon.wait_for("image.settled", reason="host_unavailable", times=LATER)
             # The pauses grow to their full length: six times the first.
-            scene.wait(lambda: max(pauses(sign)) > 5 * BASE, "a long pause")
+            scene.wait(lambda: max(pauses(sign), default=0.0) > 5 * BASE, "a long pause")
             assert dead(scene) == 0
             health = daemon.health()
         assert health["healthy"]
