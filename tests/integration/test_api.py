@@ -2,11 +2,11 @@
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ import requests
 
 from daemon import wiring
 from daemon.api.routes import process
+from daemon.reprocess import Standing
 from daemon.wiring import Daemon
 from tests.loading import SHARED
 from tests.pictures import Web, picture
@@ -184,17 +185,23 @@ def test_an_image_gets_its_vector_at_once(idle: Daemon, web: Web, tables: Tables
 
 
 def test_a_superseded_daemon_overwrites_no_vector_of_the_model_that_counts(
-    empty_database: str, compiled: Path, web: Web, tables: Tables
+    empty_database: str, compiled: Path, web: Web, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with wiring.open_daemon(
         settings(empty_database, compiled, queue={"trigger": False}), allow_untrained=True
     ) as daemon:
+        hear, noticed = daemon.presence.hear, Event()
+
+        def heard(standing: Standing, present: str | None) -> bool:
+            raised = hear(standing, present)
+            if daemon.presence.superseded:
+                noticed.set()
+            return raised
+
+        monkeypatch.setattr(daemon.presence, "hear", heard)
         other = "vectord:mobilenetv2_1.0_224:99999999"
         tables.execute("UPDATE vectord.setting SET value = %s WHERE key = 'model'", (other,))
-        deadline = time.monotonic() + TIMEOUT
-        while not daemon.presence.superseded:
-            assert time.monotonic() < deadline, "it has not noticed"
-            time.sleep(0.01)
+        assert noticed.wait(TIMEOUT), "it has not noticed"
         url = web.add("/1.jpg", picture(1))
         tables.insert({1: url, 2: url})
         theirs = json.dumps([1.0, *[0.0] * 1279])

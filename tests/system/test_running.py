@@ -1,6 +1,7 @@
 """The daemon as systemd runs it: up, down, again, otherwise configured, and what becomes of it when it is hurt."""
 
 import json
+import re
 import signal
 import time
 import urllib.error
@@ -190,8 +191,11 @@ def test_pauses_between_restarts_grow_and_an_operator_need_not_wait(service: Ser
     service.machine.run("systemctl", "start", UNIT, check=False)
     journal = service.machine.journal
     journal.wait(
-        lambda entry: '"restart.paused"' in str(entry.get("MESSAGE")) and '"failures": 4' in entry["MESSAGE"],
-        "a pause after the fourth failure",
+        # One that a slow machine has spent in starting is not told of.
+        lambda entry: (
+            '"restart.paused"' in str(entry.get("MESSAGE")) and re.search(r'"failures": ([4-9]|\d\d)', entry["MESSAGE"])
+        ),
+        "a pause after the fourth failure, or a later one",
         since=service.began,
     )
     events = journal.events(service.began)
