@@ -268,15 +268,3 @@ def test_the_reprocess_unit_has_a_running_daemon_make_everything_anew(service: S
     versions = "SELECT DISTINCT split_part(model_version, ':', 4) FROM tb_hsx_img_value"
     service.tables.wait(lambda: service.tables.execute(versions) == [("g1",)], "vectors of the next generation")
     assert service.generations == 1
-
-
-def test_without_a_dsn_the_embedded_postgresql_serves_daemon_and_commands(service: Service) -> None:
-    machine = service.machine
-    machine.remove("/etc/credstore/vectord.database_dsn")
-    service.start()
-    machine.systemctl("start", "vectord-reprocess.service")
-    assert json.loads(machine.run("vectord", "status", "--json").stdout)["signature"].endswith(":g1")
-    machine.systemctl("stop", UNIT)
-    # It ends in order, with the daemon: nothing was left to be killed.
-    assert not [entry for entry in machine.journal.entries(service.began) if "SIGKILL" in str(entry.get("MESSAGE"))]
-    machine.remove("/var/lib/vectord/postgres")
