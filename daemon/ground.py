@@ -13,6 +13,7 @@ from daemon import options
 from daemon.config import Settings
 from daemon.db import schema
 from daemon.db.desk import Desk
+from daemon.db.driver import check_dsn
 from daemon.db.embedded import EmbeddedServer
 from daemon.db.names import Names
 from daemon.db.pool import Pool
@@ -33,14 +34,14 @@ class Ground:
 @contextmanager
 def open_ground(settings: Settings) -> Iterator[Ground]:
     """Makes what is missing in the database first. Raises `DatabaseError` that says which right is lacking."""
-    with _database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
+    with database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
         yield Ground(dsn=dsn, pool=pool, layout=_migrate(settings, pool))
 
 
 @contextmanager
 def open_as_it_is(settings: Settings) -> Iterator[Ground]:
     """For who only looks. Raises `DatabaseError` with the remedy where something would have to be made first."""
-    with _database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
+    with database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
         seen = schema.look(pool, options.names(settings), options.schema_options(settings))
         yield Ground(dsn=dsn, pool=pool, layout=seen)
 
@@ -48,7 +49,7 @@ def open_as_it_is(settings: Settings) -> Iterator[Ground]:
 @contextmanager
 def open_desk(settings: Settings) -> Iterator[Desk]:
     """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
-    with _database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
+    with database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
         yield Desk(pool, options.names(settings), notify=settings.queue.notify)
 
 
@@ -72,7 +73,7 @@ def schema_script(settings: Settings, *, id_type: str | None = None, role: str |
 def _ask_id_type(settings: Settings, names: Names) -> tuple[str, str]:
     """The type of the images' ids, and a comment of SQL that says how it is known."""
     table, why = names.source_table, "database.dsn names no database"
-    if dsn := settings.database.dsn.get_secret_value():
+    if dsn := _configured(settings):
         try:
             with closing(_pool(settings, dsn)) as pool:
                 if found := schema.look_up_id_type(pool, names):
@@ -85,14 +86,22 @@ def _ask_id_type(settings: Settings, names: Names) -> tuple[str, str]:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[str]:
-    """The DSN: the configured one, or that of the embedded PostgreSQL, which runs while this lasts."""
-    dsn = settings.database.dsn.get_secret_value()
-    if dsn:
+def database(settings: Settings) -> Iterator[str]:
+    """The DSN: the configured one, or that of the embedded PostgreSQL, which runs while this lasts.
+
+    Raises `ConfigurationError` for one that cannot be read.
+    """
+    if dsn := _configured(settings):
         yield dsn
         return
     with EmbeddedServer(settings.database.state_dir / "postgres") as server:
         yield server.dsn
+
+
+def _configured(settings: Settings) -> str:
+    own = settings.database
+    check_dsn(own.listen_dsn.get_secret_value(), "database.listen_dsn")
+    return check_dsn(own.dsn.get_secret_value(), "database.dsn")
 
 
 def _pool(settings: Settings, dsn: str) -> Pool:

@@ -13,6 +13,7 @@ from daemon.cli.changing import index, reprocess, retry
 from daemon.cli.looking import failures, similar, status, why
 from daemon.cli.working import backfill, check, demo, init, run
 from daemon.errors import ConfigurationError, VectordError
+from daemon.redact import redact
 
 app = typer.Typer(
     name="vectord",
@@ -37,5 +38,5 @@ def main() -> None:
 
 def _fail(error: Exception, status: int) -> None:
     # Text, not markup: what stands in brackets in a message is part of it.
-    Console(stderr=True).print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)
+    Console(stderr=True).print(Text.assemble(("error:", "red"), f" {redact(str(error))}"), soft_wrap=True)
     sys.exit(status)

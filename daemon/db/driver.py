@@ -1,6 +1,7 @@
 """The seam to psycopg2: connecting, and its errors as ours."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,11 +13,18 @@ import psycopg2.extras
 from psycopg2 import extensions
 from psycopg2.extensions import connection, cursor
 
-from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, VectordError
+from daemon.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    NotFoundError,
+    VectordError,
+)
 
 __all__ = [
     "Connection",
     "Cursor",
+    "check_dsn",
     "connect",
     "cut",
     "mapped_errors",
@@ -61,6 +69,22 @@ IMPOSSIBLE_ID = frozenset({"22P02", "22003"})
 """Text that the id's type does not know; a number beyond its range."""
 
 
+def check_dsn(dsn: str, key: str) -> str:
+    """The DSN, if libpq can read it. Raises `ConfigurationError` that quotes none of it: any part may be a password's."""
+    try:
+        parts = extensions.parse_dsn(dsn)
+    except psycopg2.ProgrammingError:
+        parts = {"port": "unread"}
+    ports, hosts = (parts.get(name, "").split(",") for name in ("port", "host"))
+    # An @ leads an abstract socket's name. Anywhere else, the password had one, too, and the host begins in its middle.
+    if all(re.fullmatch(r"[0-9]*", port) for port in ports) and not any("@" in host[1:] for host in hosts):
+        return dsn
+    raise ConfigurationError(
+        f"{key} is neither a URL, postgresql://user:password@host:port/name, nor what libpq reads otherwise, host=… "
+        "dbname=…: in a URL, percent-encode each % @ : / of the user's name and password"
+    )
+
+
 def connect(dsn: str, application_name: str) -> Connection:
     """A new connection. Raises `DatabaseUnavailableError`; ids of type uuid come and go as `uuid.UUID`."""
     with mapped_errors():
@@ -100,7 +124,9 @@ def savepoint(cursor: Cursor) -> Iterator[None]:
 
 def _may_pass(error: psycopg2.Error) -> bool:
     if error.pgcode is None:
-        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        # "invalid sslmode value" and its like: libpq refuses a parameter, and asked no server.
+        refused = str(error).startswith("invalid ")
+        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not refused
     return error.pgcode[:2] in TEMPORARY_CLASSES or error.pgcode in TEMPORARY_STATES
 
 

@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 from daemon import options
 from daemon.config import Settings
-from daemon.db.embedded import EmbeddedServer
 from daemon.db.generation import Generations
 from daemon.db.inspection import Newest, inspect
 from daemon.db.pool import Pool
@@ -14,7 +13,8 @@ from daemon.db.reports import Reports
 from daemon.doctor import device, door, hearing, judge_database, judge_machine, machine, model, trial
 from daemon.doctor.findings import Finding, ok, problem
 from daemon.engine import WeightsFile
-from daemon.errors import VectordError
+from daemon.errors import ConfigurationError, VectordError
+from daemon.ground import database
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -54,9 +54,11 @@ class _Examination:
             yield ok("database", f"no database.dsn: the first start makes an embedded PostgreSQL in {state}")
             return
         try:
-            with _dsn(self._settings) as dsn, closing(Pool(dsn, size=1, application_name="vectord check")) as pool:
+            with database(self._settings) as dsn, closing(Pool(dsn, size=1, application_name="vectord check")) as pool:
                 yield from self._inspected(pool)
                 yield self._hearing(dsn)
+        except ConfigurationError as error:
+            yield problem("database", str(error), "correct it; POSTGRES_PASSWORD takes a password as it is")
         except VectordError as error:
             yield problem("database", str(error), "see that it runs, and correct database.dsn")
 
@@ -97,13 +99,3 @@ class _Examination:
         if port := http.port_of_probes:
             yield door.judge_port(door.look_at_port(http.host, port), "http.metrics_port")
         yield door.look_at_token(http)
-
-
-@contextmanager
-def _dsn(settings: Settings) -> Iterator[str]:
-    """The configured one, or that of the embedded PostgreSQL, which runs while this lasts."""
-    if dsn := settings.database.dsn.get_secret_value():
-        yield dsn
-        return
-    with EmbeddedServer(settings.database.state_dir / "postgres") as server:
-        yield server.dsn

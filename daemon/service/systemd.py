@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+from daemon.redact import redact
+
 _LONGEST_STATUS = 400
 """Characters of a status: what `systemctl status` shows in a few lines."""
 _MICROSECONDS = 1_000_000
@@ -63,5 +65,5 @@ def watchdog_seconds(environment: Mapping[str, str] = os.environ, pid: int | Non
 
 
 def _status(text: str) -> str:
-    """In one line: the next one would be read as another key."""
-    return f"STATUS={' '.join(text.split())[:_LONGEST_STATUS]}"
+    """In one line: the next one would be read as another key. Whoever may look at the unit reads it, so no secrets."""
+    return f"STATUS={' '.join(redact(text).split())[:_LONGEST_STATUS]}"

@@ -102,6 +102,29 @@ def test_run_without_weights_says_how_to_supply_them(environment: dict[str, str]
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "status"), [("run", 2), ("status", 2), ("init", 2), ("init --print-sql", 2), ("check", 1)]
+)
+@pytest.mark.parametrize("key", ["dsn", "listen_dsn"])
+def test_a_dsn_that_cannot_be_read_is_told_without_any_of_it(
+    environment: dict[str, str], empty_database: str, command: str, status: int, key: str
+) -> None:
+    environment |= {"VECTORD_DATABASE__DSN": empty_database, "VECTORD_MODEL__WEIGHTS": "random"}
+    environment[f"VECTORD_DATABASE__{key.upper()}"] = "postgresql://vectord:top%secret@db/images"
+    done = call(environment, *command.split())
+    assert done.returncode == status
+    told = " ".join((done.stdout + done.stderr).split())
+    assert f"database.{key} is neither a URL" in told
+    assert "secret" not in told
+
+
+def test_a_parameter_that_libpq_refuses_is_not_waited_for(environment: dict[str, str]) -> None:
+    environment |= {"VECTORD_DATABASE__DSN": "host=127.0.0.1 sslmode=perhaps", "VECTORD_MODEL__WEIGHTS": "random"}
+    done = call(environment | {"VECTORD_HTTP__PORT": "0"}, "run")
+    assert done.returncode == 1
+    assert "invalid sslmode value" in done.stderr
+
+
 def test_a_wrong_configuration_is_exit_status_2(environment: dict[str, str]) -> None:
     done = call(environment | {"VECTORD_MODEL__ALPHA": "7", "VECTORD_QUEUE__LEESE": "1"}, "run")
     assert done.returncode == 2

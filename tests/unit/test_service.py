@@ -117,6 +117,12 @@ def test_a_status_cannot_say_anything_else(listening: tuple[Notifier, Callable[[
     assert len(told) < 500
 
 
+def test_a_status_holds_no_secrets(listening: tuple[Notifier, Callable[[], str]]) -> None:
+    notifier, heard = listening
+    notifier.status("postgresql://vectord:topsecret@db/images is away")
+    assert heard() == "STATUS=postgresql://***@db/images is away"
+
+
 def test_without_systemd_nothing_is_told_and_nothing_fails(tmp_path: Path) -> None:
     Notifier({}).ready("nobody listens")
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).feed()
