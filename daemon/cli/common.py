@@ -23,7 +23,7 @@ WIDE = 120
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="The configuration file. [default: config.toml, where there is one]"),
+    typer.Option("--config", "-c", help=r"The configuration file. \[default: config.toml, where there is one]"),
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON, for scripts.")]

@@ -30,7 +30,7 @@ def init(
     ] = False,
     id_type: Annotated[
         IdType | None,
-        typer.Option(help="With --print-sql: the images' ids. [default: as in the database, or bigint]"),
+        typer.Option(help=r"With --print-sql: the images' ids. \[default: as in the database, or bigint]"),
     ] = None,
     role: Annotated[str | None, typer.Option(help="With --print-sql: grant this role what the daemon needs.")] = None,
 ) -> None:
@@ -70,8 +70,12 @@ def backfill(
         bool, typer.Option("--dry-run", help="Print shards, images, bytes and hours; do nothing.")
     ] = False,
     shard_images: Annotated[int, typer.Option(min=1, help="Images of a shard.")] = 16_384,
-    loaders: Annotated[int | None, typer.Option(min=1, help="[default: one for each CPU of the cluster]")] = None,
-    embedders: Annotated[int | None, typer.Option(min=1, help="[default: one for each GPU, or node]")] = None,
+    loaders: Annotated[
+        int | None, typer.Option(min=1, help=r"Fetch and decode. \[default: one for each CPU of the cluster]")
+    ] = None,
+    embedders: Annotated[
+        int | None, typer.Option(min=1, help=r"Run the model. \[default: one for each GPU, or node]")
+    ] = None,
     connections: Annotated[int, typer.Option(min=1, help="To the database, of all workers together.")] = 4,
     drop_index: Annotated[
         bool, typer.Option("--drop-index", help="If a vector is missing, drop their index before, and build it after.")
@@ -103,7 +107,7 @@ def backfill(
 
 def demo(
     config: ConfigOption = None,
-    images: Annotated[Path | None, typer.Option(help="A folder of pictures. [default: the demo draws some]")] = None,
+    images: Annotated[Path | None, typer.Option(help=r"A folder of pictures. \[default: the demo draws some]")] = None,
     weights: Annotated[str | None, typer.Option(help="A Keras .h5 or .keras file of MobileNetV2.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="How many pictures.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Stay up afterwards, and say where.")] = False,

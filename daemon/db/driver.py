@@ -70,7 +70,7 @@ IMPOSSIBLE_ID = frozenset({"22P02", "22003"})
 
 
 def check_dsn(dsn: str, key: str) -> str:
-    """The DSN, if libpq can read it. Raises `ConfigurationError` that quotes none of it: any part may be a password's."""
+    """The DSN, if libpq can read it. Raises `ConfigurationError`; quotes none of it, any part may be a password's."""
     try:
         parts = extensions.parse_dsn(dsn)
     except psycopg2.ProgrammingError:

@@ -1,4 +1,4 @@
-"""A DSN that libpq cannot read is a mistake of the configuration, and none of it is shown: any part may be a password's."""
+"""A DSN that libpq cannot read is a wrong configuration, and none of it is shown: any part may be a password's."""
 
 import pytest
 
