@@ -90,8 +90,7 @@ UPDATE {run} SET ended_at = now()
 WHERE run_id = %(run)s AND walked_at IS NOT NULL AND NOT EXISTS (SELECT FROM {run_image} WHERE run_id = %(run)s)
 
 -- name: depth
-SELECT count(*), count(*) FILTER (WHERE lease_token IS NOT NULL OR not_before <= now())
-FROM (SELECT lease_token, not_before FROM {job} WHERE state = 'pending' LIMIT %(most)s) pending
+{depth}
 
 -- name: notify
 SELECT pg_notify(%(channel)s, %(payload)s)

@@ -22,13 +22,7 @@ SELECT (SELECT value FROM {setting} WHERE key = 'model'),
        EXISTS (SELECT FROM {reprocess} WHERE ended_at IS NULL)
 
 -- name: depth
--- Pending jobs, counted only so far, and those of them that can be worked on or are. What a backfill has leased is not
--- the daemons' work: it would keep the queue full for them.
-SELECT count(*), count(*) FILTER (WHERE lease_token IS NOT NULL OR not_before <= now())
-FROM (
-    SELECT lease_token, not_before FROM {job}
-    WHERE state = 'pending' AND starts_with(worker, 'backfill:') IS NOT TRUE LIMIT %(most)s
-) pending
+{depth}
 
 -- name: highest
 SELECT s.{source_id} FROM {source} s WHERE s.{source_id} IS NOT NULL ORDER BY s.{source_id} DESC LIMIT 1

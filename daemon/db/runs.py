@@ -14,7 +14,7 @@ from daemon.db.driver import Cursor
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.db.sweep import BACKFILL, LOCK_TIMEOUT, SweepOptions
-from daemon.db.walk import WAITING_FACTOR, room_left
+from daemon.db.walk import most_pending, room_left
 from daemon.records import ImageId
 from daemon.reprocess import SWEEP_PAYLOAD
 from daemon.signature import PREFIX
@@ -153,7 +153,7 @@ class _Step:
 
     def _room(self) -> int:
         high_water = self._options.high_water
-        pending, workable = self._one("depth", most=high_water * WAITING_FACTOR)
+        pending, workable = self._one("depth", most=most_pending(high_water))
         return room_left(pending, workable, high_water)
 
     def _one(self, name: str, **values: object) -> tuple[Any, ...]:

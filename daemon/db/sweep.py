@@ -15,13 +15,11 @@ from typing import Any
 from daemon.db.driver import Cursor, savepoint
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
-from daemon.db.walk import WAITING_FACTOR, Found, Position, Swept, advance, reached, room_left
+from daemon.db.walk import Found, Position, Swept, advance, most_pending, reached, room_left
 from daemon.errors import DatabaseUnavailableError
 from daemon.records import ImageId
 from daemon.reprocess import Standing, standing, with_generation
 from daemon.signature import PREFIX
-
-__all__ = ["SweepOptions", "SweepWindow", "Swept"]
 
 QUERIES = Path(__file__).with_name("queries_sweep.sql")
 
@@ -163,7 +161,7 @@ class _Tick:
 
     def _room(self) -> int:
         high_water = self._options.high_water
-        pending, workable = self._one("depth", most=high_water * WAITING_FACTOR)
+        pending, workable = self._one("depth", most=most_pending(high_water))
         return room_left(pending, workable, high_water)
 
     def _find(self, after: ImageId | None, targets: _Targets, room: int) -> Found:

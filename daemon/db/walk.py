@@ -76,9 +76,14 @@ class Swept:
         return self.walked and not self.cycle_ended
 
 
+def most_pending(high_water: int) -> int:
+    """How long the queue may become, and how far it is counted."""
+    return high_water * WAITING_FACTOR
+
+
 def room_left(pending: int, workable: int, high_water: int) -> int:
     """How many jobs may be added: up to `high_water` that can be worked on."""
-    return max(0, min(high_water - workable, high_water * WAITING_FACTOR - pending))
+    return max(0, min(high_water - workable, most_pending(high_water) - pending))
 
 
 def reached(found: Found, room: int, before: ImageId | None) -> ImageId | None:

@@ -7,6 +7,7 @@ import pytest
 from daemon.backfill import indexing
 from daemon.db.backfill import WORKER_PREFIX, Span, SpanJobs, Wanted
 from daemon.db.jobs import JobQueue
+from daemon.db.runs import Runs
 from daemon.db.shards import Shards
 from daemon.db.sweep import SweepOptions, SweepWindow
 from daemon.service.signals import StopRequest
@@ -120,6 +121,15 @@ def test_what_a_backfill_leased_does_not_fill_the_queue(untriggered: Database) -
     swept = sweep(untriggered).step(SIGNATURE)
 
     assert (swept.full, swept.queued) == (False, 3)
+
+
+def test_a_run_goes_on_while_a_backfill_holds_more_than_the_queue_may(untriggered: Database) -> None:
+    untriggered.insert(range(1, 9))
+    jobs_of(untriggered).claim_span(Span(after=None, upto=5), uuid4(), 10)
+    runs = Runs(untriggered.pool, untriggered.names, SweepOptions(high_water=3))
+    runs.ask(limit=None, skip_processed=True, forced=False)
+
+    assert runs.step(SIGNATURE).queued == 3
 
 
 def test_the_sweep_leaves_out_a_held_range_until_it_is_let_go(untriggered: Database) -> None:
