@@ -14,6 +14,7 @@ from daemon.db.glance import Glances
 from daemon.events import Event
 from daemon.loader.events import Event as LoaderEvent
 from daemon.service.pulse import Pulse
+from daemon.service.ticker import Ticker
 from daemon.service.vitals import Organs, Vitals
 from daemon.telemetry.history import History
 from daemon.telemetry.logs import EventLog
@@ -21,6 +22,7 @@ from daemon.telemetry.metrics import Metrics
 from daemon.telemetry.organs import Organs as SeenOrgans
 from daemon.telemetry.overview import Overview
 from daemon.telemetry.overview import Site as OverviewSite
+from daemon.telemetry.summary import SECONDS, Summary
 
 
 class Front(NamedTuple):
@@ -30,6 +32,7 @@ class Front(NamedTuple):
     pulse: Pulse
     vitals: Vitals
     overview: Overview
+    summary: Summary
     house: House
     token: Token
     emit: parts.Emit
@@ -38,7 +41,7 @@ class Front(NamedTuple):
 def open_front(settings: Settings) -> Front:
     """Raises `ConfigurationError` for a door that stands open."""
     clock, metrics, line = SystemClock(), Metrics(), parts.line(settings)
-    pulse, history = Pulse(clock), History(clock)
+    pulse, history, summary = Pulse(clock), History(clock), Summary(clock)
     vitals = Vitals(pulse)
     overview = Overview(history, vitals.health, line, clock)
     metrics.watch_line(line)
@@ -47,9 +50,10 @@ def open_front(settings: Settings) -> Front:
         pulse=pulse,
         vitals=vitals,
         overview=overview,
+        summary=summary,
         house=House(line, Feed(overview)),
         token=Token(admitted(settings)),
-        emit=_to_all(EventLog(), metrics, pulse, history),
+        emit=_to_all(EventLog(), metrics, pulse, history, summary),
     )
 
 
@@ -105,9 +109,14 @@ def show(front: Front, site: parts.Site, body: parts.Body, stack: ExitStack, *, 
         )
     )
     stack.callback(front.overview.rest)
+    stack.enter_context(Ticker("summary", SECONDS, lambda: _sum_up(front.summary, body)))
     # At the end this is first, and the servers are last: who was let in is answered, who comes late is told why not.
     stack.callback(front.house.close)
     stack.callback(front.vitals.stopping)
+
+
+def _sum_up(summary: Summary, body: parts.Body) -> None:
+    summary.tell(len(body.pipeline.stages.inflight), lambda: body.gauges.read().pending)
 
 
 def _to_all(*hearers: parts.Emit) -> parts.Emit:

@@ -1,7 +1,7 @@
 """A line a minute for whoever reads the journal: how many images came to an end, and how fast."""
 
 from collections import Counter
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
 
@@ -19,15 +19,10 @@ WORDS = {Stored: "stored", Dead: "failed", Retry: "retried", Released: "released
 
 
 class Summary:
-    """Hears every event, from any thread; `tell` writes the line, unless nothing happened since the last one.
+    """Hears every event, from any thread; `tell` writes the line, unless nothing happened since the last one."""
 
-    `backlog` counts the jobs that wait; where it raises `VectordError` the line goes without.
-    """
-
-    def __init__(self, inflight: Sized, backlog: Callable[[], int], clock: Clock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._log = structlog.get_logger("vectord")
-        self._inflight = inflight
-        self._backlog = backlog
         self._clock = clock
         self._lock = Lock()
         self._since = clock.monotonic()
@@ -38,19 +33,20 @@ class Summary:
             with self._lock:
                 self._counts[WORDS[type(event.outcome)]] += 1
 
-    def tell(self) -> None:
-        """Writes the line, and counts from nothing again."""
+    def tell(self, in_flight: int, backlog: Callable[[], int]) -> None:
+        """Writes the line, and counts from nothing again.
+
+        `backlog` counts the jobs that wait; where it raises `VectordError` the line goes without.
+        """
         now = self._clock.monotonic()
         with self._lock:
             counts, self._counts = self._counts, Counter()
             seconds, self._since = now - self._since, now
-        if counts:
-            self._write(counts, seconds)
-
-    def _write(self, counts: Counter[str], seconds: float) -> None:
+        if not counts:
+            return
         line: dict[str, float] = {word: counts[word] for word in WORDS.values()}
         # PostgreSQL may be away, which is told elsewhere.
         with suppress(VectordError):
-            line["backlog"] = self._backlog()
+            line["backlog"] = backlog()
         rate = round(counts["stored"] / seconds, 2) if seconds > 0 else 0.0
-        self._log.info("daemon.summary", **line, in_flight=len(self._inflight), rate=rate, seconds=round(seconds, 1))
+        self._log.info("daemon.summary", **line, in_flight=in_flight, rate=rate, seconds=round(seconds, 1))

@@ -178,16 +178,16 @@ def outcomes() -> list[Event]:
 
 
 def test_a_line_a_minute_while_something_happens() -> None:
-    clock, in_flight = HandClock(), [1, 2]
-    summary = Summary(in_flight, lambda: 12, clock)
+    clock = HandClock()
+    summary = Summary(clock)
     out = configured()
-    summary.tell()
+    summary.tell(2, lambda: 12)
     for event in [*outcomes(), Overtaken(count=1)]:
         summary(event)
     clock.now += 60
-    summary.tell()
+    summary.tell(2, lambda: 12)
     clock.now += 60
-    summary.tell()
+    summary.tell(2, lambda: 12)
     (line,) = written(out)
     assert line["event"] == "daemon.summary"
     counts = {word: line[word] for word in ("stored", "failed", "retried", "released", "backlog", "in_flight")}
@@ -200,11 +200,11 @@ def test_the_line_goes_without_a_backlog_that_nobody_can_say() -> None:
         raise DatabaseUnavailableError("away")
 
     clock = HandClock()
-    summary = Summary([], away, clock)
+    summary = Summary(clock)
     out = configured()
     summary(outcomes()[0])
     clock.now += 60
-    summary.tell()
+    summary.tell(0, away)
     (line,) = written(out)
     assert line["stored"] == 1
     assert "backlog" not in line
