@@ -35,7 +35,7 @@ COUNTED = 100_000
 SAMPLED_PAGES = 2_000
 """Pages of a table that are read to tell its size and its versions: 16 MB. Smaller tables are counted exactly."""
 ALIVE_SECONDS = 60.0
-"""A daemon that was not seen for so long is shown as gone: the default lease."""
+"""A daemon that was not seen for so long is shown as gone: the default lease, and three beats of any."""
 
 
 class Reports:

@@ -12,6 +12,8 @@ from daemon.records import Claim
 STAGE = "heartbeat"
 BEATS_PER_LEASE = 3
 """Two beats may be lost before a lease is."""
+LONGEST_BEAT = 20.0
+"""However long the lease is: whoever has shown no sign of life for three of these counts as gone in `status`."""
 
 
 class Leases(Protocol):
@@ -20,13 +22,18 @@ class Leases(Protocol):
     def renew(self, claims: Sequence[Claim]) -> int: ...
 
 
+def beat_seconds(lease_seconds: float) -> float:
+    """Between two beats."""
+    return min(lease_seconds / BEATS_PER_LEASE, LONGEST_BEAT)
+
+
 class Heartbeat:
-    """Beats three times a lease. Also without claims: the row in `worker` says that this daemon is alive."""
+    """Beats three times a lease or more. Also without claims: the row in `worker` says that this daemon is alive."""
 
     def __init__(self, leases: Leases, inflight: Inflight, *, lease_seconds: float, emit: Emit) -> None:
         self._leases = leases
         self._inflight = inflight
-        self._seconds = lease_seconds / BEATS_PER_LEASE
+        self._seconds = beat_seconds(lease_seconds)
         self._emit = emit
         self._stopped = Event()
 

@@ -14,17 +14,11 @@ from daemon.pipeline.channel import Channel
 from daemon.pipeline.inflight import Inflight
 from daemon.pipeline.store import StoreStage
 from daemon.policy import RetryPolicy
-from daemon.records import Claim, Dead, ImageId, Outcome, Released, Result
+from daemon.records import Claim, ImageId, Outcome, Released, Result
 from tests.clock import HandClock
+from tests.stages import FakeWritten
 
 DEADLINE = 60.0
-
-
-@dataclass(kw_only=True)
-class FakeWritten:
-    overtaken: Sequence[ImageId] = ()
-    locked: Sequence[Claim] = ()
-    refused: Sequence[Dead] = ()
 
 
 @dataclass

@@ -1,0 +1,125 @@
+"""claim: how much is taken, and when it looks again."""
+
+from threading import Condition
+
+from daemon.clock import SystemClock
+from daemon.errors import DatabaseUnavailableError
+from daemon.events import Hindered
+from daemon.pipeline.claim import ClaimStage
+from daemon.pipeline.inflight import Inflight
+from daemon.policy import Pause
+from daemon.records import (
+    Claim,
+)
+from tests.stages import (
+    DEADLINE,
+    FakeQueue,
+    Heard,
+    make_claim,
+    running,
+)
+
+
+class Submitted:
+    """Where claims go, and lets a test wait for a number of them."""
+
+    def __init__(self, free: int = 1000) -> None:
+        self.claims: list[Claim] = []
+        self.places = free
+        self._changed = Condition()
+
+    def free(self) -> int:
+        return self.places
+
+    def submit(self, claim: Claim) -> None:
+        with self._changed:
+            self.claims.append(claim)
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.claims) >= count, DEADLINE), len(self.claims)
+
+
+def claim_stage(
+    queue: FakeQueue, inflight: Inflight, submit: Submitted, heard: Heard, poll: float = 60 * DEADLINE
+) -> ClaimStage:
+    """One that no test waits for to look by itself."""
+    return ClaimStage(queue, inflight, submit, poll_seconds=poll, clock=SystemClock(), emit=heard)
+
+
+def test_claims_no_more_than_there_is_room_for_and_goes_on_when_there_is() -> None:
+    queue, inflight, submitted = FakeQueue([make_claim(n) for n in range(10)]), Inflight(4), Submitted()
+    stage = claim_stage(queue, inflight, submitted, Heard())
+    with running(stage.run, stage.stop):
+        submitted.wait(4)
+        assert len(inflight) == 4
+        inflight.remove(submitted.claims[:4])
+        stage.room_changed()
+        submitted.wait(8)
+        inflight.remove(submitted.claims)
+        stage.room_changed()
+        submitted.wait(10)
+    assert [claim.image_id for claim in submitted.claims] == list(range(10))
+    assert max(queue.asked) == 4
+
+
+def test_nothing_is_claimed_while_no_loader_can_take_it() -> None:
+    queue, submitted = FakeQueue([make_claim(1)]), Submitted(free=0)
+    stage = claim_stage(queue, Inflight(4), submitted, Heard(), poll=0.01)
+    with running(stage.run, stage.stop):
+        assert queue.asked == []
+        submitted.places = 1
+        # Nobody tells the stage that loaders live again: it looks by itself.
+        submitted.wait(1)
+    assert queue.asked[0] == 1
+
+
+def test_a_wake_makes_it_look_at_once() -> None:
+    queue, submitted, heard = FakeQueue(), Submitted(), Heard()
+    stage = claim_stage(queue, Inflight(4), submitted, heard)
+    with running(stage.run, stage.stop):
+        heard.wait(lambda events: len(events) == 1)
+        queue.due.append(make_claim(1))
+        stage.wake()
+        submitted.wait(1)
+
+
+def test_it_looks_again_when_the_next_job_comes_due_without_being_woken() -> None:
+    queue, submitted, heard = FakeQueue(next_due=0.02), Submitted(), Heard()
+    stage = claim_stage(queue, Inflight(4), submitted, heard)
+    with running(stage.run, stage.stop):
+        heard.wait(lambda events: len(events) >= 3)
+
+
+def test_little_room_is_used_when_the_last_claim_was_a_while_ago() -> None:
+    """A quarter is four here, and three images never end: what comes next must not wait for a fourth to do so."""
+    queue, inflight, submitted = FakeQueue([make_claim(n) for n in range(16)]), Inflight(16), Submitted()
+    stage = claim_stage(queue, inflight, submitted, Heard())
+    with running(stage.run, stage.stop):
+        submitted.wait(16)
+        queue.due.append(make_claim(100))
+        inflight.remove(submitted.claims[:1])
+        stage.room_changed()
+        submitted.wait(17)
+    assert submitted.claims[-1].image_id == 100
+
+
+def test_room_for_others_is_no_reason_to_ask_a_queue_that_ran_dry() -> None:
+    queue, inflight, submitted = FakeQueue([make_claim(1)]), Inflight(4), Submitted()
+    stage = claim_stage(queue, inflight, submitted, Heard())
+    assert stage._wait()
+    stage._claim()
+    assert queue.asked == [4]
+    inflight.remove(submitted.claims)
+    stage.room_changed()
+    assert stage._seconds_left(SystemClock().monotonic()) > DEADLINE
+
+
+def test_a_database_that_is_away_makes_it_pause_and_try_again() -> None:
+    gone = DatabaseUnavailableError("away")
+    queue, submitted, heard = FakeQueue([make_claim(1)], errors=[gone]), Submitted(), Heard()
+    stage = claim_stage(queue, Inflight(4), submitted, heard)
+    with running(stage.run, stage.stop):
+        submitted.wait(1)
+    assert heard.of(Hindered) == [Hindered(stage="claim", error=gone, pause=Pause.SHORTEST)]
