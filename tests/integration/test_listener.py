@@ -102,9 +102,11 @@ def test_an_insert_wakes_it(database: Database) -> None:
 def test_another_instances_channel_does_not(database: Database) -> None:
     with listening(database.dsn) as (_, heard):
         heard.wait(is_listening(heard))
-        database.execute("SELECT pg_notify('other', '')")
+        database.execute("SELECT pg_notify('other', 'sweep')")
+        # Notifications arrive in the order of their commits, so by now the other one's would have been heard.
         notify(database)
         heard.wait(lambda: heard.wakes == 2)
+        assert heard.sweeps == 0
 
 
 def test_a_storm_comes_to_a_few_wakes_and_leaves_nothing_behind(database: Database) -> None:
@@ -144,7 +146,6 @@ def test_its_heart_beats(database: Database) -> None:
             notify(database)
         assert len(beats) >= 4
         assert heard.hearings == [Hearing.LISTENING]
-        assert listener.alive()
 
 
 def test_a_killed_connection_is_made_again_and_work_is_looked_for(database: Database) -> None:

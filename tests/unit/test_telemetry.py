@@ -5,17 +5,18 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import numpy as np
 import pytest
+from prometheus_client.samples import Sample
 
 from daemon.errors import DatabaseUnavailableError, Reason
-from daemon.events import Event, Hindered, Locked, Overtaken, Settled, Worked
+from daemon.events import Answered, Event, Extracted, Hindered, Locked, Overtaken, Settled, Worked
 from daemon.loader.events import Event as LoaderEvent
 from daemon.loader.events import HostLeftAlone, ImageFinished, LoaderEnded, LoaderStarted, LoaderStartFailed
-from daemon.records import Claim, Dead, Released, Retry, Stored
+from daemon.records import Claim, Dead, Failure, Released, Retry, Stored
 from daemon.redact import redact
 from daemon.telemetry import logs
 from daemon.telemetry.logs import EventLog
@@ -42,6 +43,8 @@ EVENTS: dict[str, Event | LoaderEvent] = {
     "loader ended": LoaderEnded(pid=1, expected=False, cause="signal 11", images=3, last_words=""),
     "loader start failed": LoaderStartFailed(failures=2, pause=1.0, last_words="no memory"),
     "host left alone": HostLeftAlone(host="example.org", seconds=5.0),
+    "answered": Answered(method="GET", route="/health", status=200, seconds=0.01, request="r1"),
+    "extracted": Extracted(result=Failure(claim=CLAIM, stage="load", reason=Reason.NOT_FOUND, detail="404")),
 }
 
 
@@ -58,11 +61,23 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 
 
-def test_every_event_has_a_log_line_and_a_metric() -> None:
+def samples(metrics: Metrics) -> list[Sample]:
+    """What events alone change."""
+    collected = (sample for family in metrics.registry.collect() for sample in family.samples)
+    return [one for one in collected if one.name.startswith("vectord_") and not one.name.endswith("_created")]
+
+
+def test_no_event_is_left_out_of_these_tests() -> None:
+    assert {type(event) for event in EVENTS.values()} == {*get_args(Event), *get_args(LoaderEvent)}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_every_event_has_a_log_line_and_a_metric(name: str) -> None:
     metrics = Metrics()
-    for event in EVENTS.values():
-        metrics(event)
-    assert len(lines("debug", *EVENTS.values())) == len(EVENTS)
+    before = samples(metrics)
+    metrics(EVENTS[name])
+    assert samples(metrics) != before
+    assert len(lines("debug", EVENTS[name])) == 1
 
 
 def test_a_failed_image_gets_one_line_that_says_why() -> None:
