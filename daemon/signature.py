@@ -5,7 +5,6 @@ preprocessing, and the generation. At most 50 characters, the width of the users
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 
 PREPROCESSING = "pillow-bilinear-exif-white"
@@ -13,7 +12,6 @@ PREPROCESSING = "pillow-bilinear-exif-white"
 
 PREFIX = "vectord:"
 LONGEST = 50
-_FORM = re.compile(r"vectord:mobilenetv2_(?P<alpha>[\d.]+)_(?P<size>\d+):(?P<digest>[0-9a-f]{8}):g(?P<generation>\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +31,6 @@ def sign(model: Model, generation: int) -> str:
     made_by = f"{model.weights_digest}|{preprocessing}|{model.scaling}"
     digest = hashlib.sha256(made_by.encode()).hexdigest()[:8]
     return f"{PREFIX}mobilenetv2_{model.alpha}_{model.input_size}:{digest}:g{generation}"
-
-
-def is_ours(version: str | None) -> bool:
-    """Whether vectord wrote this `model_version`, in any generation."""
-    return version is not None and _FORM.fullmatch(version) is not None
 
 
 def dimension(alpha: float) -> int:

@@ -28,7 +28,6 @@ class Loading:
     """One loader process with the daemon's limits, and the leases of what it has in hand. For `AT_ONCE` threads."""
 
     def __init__(self, order: Order, desk: Counter, emit: Emit = lambda _: None) -> None:
-        self._order = order
         self._desk = desk
         loading = options.loader_options(order.settings)
         loading = replace(loading, processes=1, slots=AT_ONCE * order.unit, urgent_slots=0)

@@ -21,18 +21,6 @@ from daemon.errors import (
     VectordError,
 )
 
-__all__ = [
-    "Connection",
-    "Cursor",
-    "check_dsn",
-    "connect",
-    "cut",
-    "mapped_errors",
-    "named_ids",
-    "savepoint",
-    "sqlstate",
-]
-
 Connection = connection
 Cursor = cursor
 

@@ -82,11 +82,6 @@ class Status:
     writes: int
     """Vectors written by anybody since PostgreSQL began to count: two of them make a rate."""
 
-    @property
-    def foreign(self) -> Figure:
-        """Vectors that other programs made."""
-        return foreign(self.versions)
-
 
 def foreign(versions: Mapping[str | None, Figure]) -> Figure:
     """Of the vectors by `model_version`, those that are not vectord's."""

@@ -65,11 +65,6 @@ class Generations:
         self._notify = notify
         self._queries = load_queries(names, QUERIES)
 
-    def current(self) -> int:
-        """The present generation: 0 until one was raised."""
-        with self._pool.transaction() as cursor:
-            return self._present(cursor)[1]
-
     def signature(self) -> str | None:
         """The present signature, or None while no daemon has ever started on this database."""
         with self._pool.transaction() as cursor:

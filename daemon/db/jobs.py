@@ -4,8 +4,6 @@ import logging
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,8 +17,6 @@ from daemon.records import Claim, Dead, ImageId, StoredBytes
 log = logging.getLogger(__name__)
 
 STAGE = "claim"
-COUNTED = 100_000
-"""Jobs that `backlog` counts at most: some 20 ms."""
 CALLED_BACK = 1000
 """Jobs at a time whose due time the server's clock left behind."""
 CLOCK_SLACK = 600.0
@@ -31,18 +27,6 @@ POLLS_PER_BELL = 3
 """The bell stays up for so many polls, each of which renews it: a dead daemon's comes off by itself."""
 
 Location = str | StoredBytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
-    """Jobs that wait or are worked on, jobs that failed for good, and when the oldest of the former was made.
-
-    Both counts stop at `COUNTED`; `oldest` is then that of the ones due first.
-    """
-
-    pending: int
-    dead: int
-    oldest: datetime | None
 
 
 class JobQueue:
@@ -140,12 +124,6 @@ class JobQueue:
             if last is not None and last > self._farthest and self._call_back(cursor):
                 return 0.0
             return self._sleep(first, writers=writers)
-
-    def backlog(self) -> Backlog:
-        with self._pool.transaction() as cursor:
-            cursor.execute(self._queries["backlog"], {"limit": COUNTED})
-            pending, dead, oldest = cursor.fetchone() or (0, 0, None)
-            return Backlog(pending=pending, dead=dead, oldest=oldest)
 
     def read_stored(self, claim: Claim) -> bytes:
         """The picture out of the location column; empty when the row, or what was in it, is gone."""

@@ -147,14 +147,3 @@ FROM (
     ) f
 ) far
 WHERE j.image_id = far.image_id
-
--- name: backlog
--- Exact up to the limit; beyond it the counts stay at the limit, and the oldest is that of the first ones due.
-SELECT p.pending, d.dead, p.oldest
-FROM (
-    SELECT count(*) AS pending, min(enqueued_at) AS oldest
-    FROM (
-        SELECT enqueued_at FROM {job} WHERE state = 'pending'
-        ORDER BY priority, coalesce(lease_until, not_before) LIMIT %(limit)s
-    ) first
-) p, (SELECT count(*) AS dead FROM (SELECT FROM {job} WHERE state = 'dead' LIMIT %(limit)s) counted) d

@@ -41,10 +41,6 @@ WHERE e.extname = 'vector'
 -- name: settings
 SELECT key, value FROM {setting} WHERE key = ANY(%(keys)s)
 
--- name: put_setting
-INSERT INTO {setting} (key, value) VALUES (%(key)s, %(value)s)
-ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value
-
 -- name: installed_triggers
 -- Those of ours on the source table that are as the migration made them: enabled, and calling our functions.
 SELECT t.tgname

@@ -59,18 +59,18 @@ class Wants:
         self._options = options
         self._queries = {**load_queries(names), **load_queries(names, QUERIES_WANTS)}
 
-    def want(self, image_id: ImageId, *, request: str, location: str = "", force: bool = False) -> Claim | Refusal:
+    def want(self, image_id: ImageId, *, request: str, location: str = "") -> Claim | Refusal:
         """Leases the image's job for the request, making one where there is none.
 
-        `location` is fetched instead of the image's own, where one is given. `force`: although the image has a vector.
+        `location` is fetched instead of the image's own, where one is given.
         """
         # First of all: where another model counts, its vector would look like an old one.
         self._signature()
         try:
             with named_ids(), self._pool.transaction() as cursor:
                 cursor.execute(self._queries["begin"], {"lock_timeout": LOCK_TIMEOUT})
-                found = self._look(cursor, image_id, force=force)
-                return self._lease(cursor, found, request, location, force=force)
+                found = self._look(cursor, image_id)
+                return self._lease(cursor, found, request, location)
         except _RefusedError as refused:
             return refused.refusal
         except NotFoundError:
@@ -80,7 +80,7 @@ class Wants:
                 return Refusal.IN_WORK
             raise
 
-    def _look(self, cursor: Cursor, image_id: ImageId, *, force: bool) -> ImageId:
+    def _look(self, cursor: Cursor, image_id: ImageId) -> ImageId:
         """The id as the table has it, of an image that wants a vector."""
         cursor.execute(self._queries["look"], {"id": image_id})
         row = cursor.fetchone()
@@ -88,7 +88,7 @@ class Wants:
             raise _RefusedError(Refusal.NO_SUCH_IMAGE)
         found: ImageId = row[0]
         _, has_vector, version = row
-        if has_vector and not force and self._counts(version):
+        if has_vector and self._counts(version):
             raise _RefusedError(Refusal.HAS_VECTOR)
         return found
 
@@ -97,7 +97,7 @@ class Wants:
         foreign = not (version or "").startswith(PREFIX)
         return version == self._signature() or (foreign and not self._options.replace_foreign)
 
-    def _lease(self, cursor: Cursor, image_id: ImageId, request: str, location: str, *, force: bool) -> Claim:
+    def _lease(self, cursor: Cursor, image_id: ImageId, request: str, location: str) -> Claim:
         cursor.execute(self._queries["in_work"], {"id": image_id})
         if cursor.fetchone() == (True,):
             raise _RefusedError(Refusal.IN_WORK)
@@ -109,7 +109,7 @@ class Wants:
         revision, attempt, suspect, enqueued_at = row
         # Once more now that the job is locked: a daemon may have stored the vector since, and the location that is
         # read now is not older than the revision that it is taken for.
-        self._look(cursor, image_id, force=force)
+        self._look(cursor, image_id)
         return Claim(
             image_id=image_id,
             revision=revision,

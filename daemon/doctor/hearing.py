@@ -10,7 +10,7 @@ ANSWER_SECONDS = 3.0
 POLLING = "until then new images are found up to queue.poll_seconds later"
 
 
-def look_at_hearing(dsn: str, *, answer_seconds: float = ANSWER_SECONDS) -> ListenerState:
+def look_at_hearing(dsn: str) -> ListenerState:
     """How a listener is, once it knows."""
     told = Event()
     listener = Listener(
@@ -18,12 +18,12 @@ def look_at_hearing(dsn: str, *, answer_seconds: float = ANSWER_SECONDS) -> List
         f"vectord_check_{uuid4().hex[:8]}",
         wake=lambda: None,
         changed=lambda _: told.set(),
-        timing=Timing(answer=answer_seconds),
+        timing=Timing(answer=ANSWER_SECONDS),
     )
     listener.start()
     try:
         # It waits for the connection, for its LISTEN and for the echo, each so long at most.
-        told.wait(4 * answer_seconds)
+        told.wait(4 * ANSWER_SECONDS)
         return listener.state
     finally:
         listener.stop()

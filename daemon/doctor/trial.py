@@ -121,8 +121,9 @@ def _where(image: Newest) -> str:
     return f"at {image.location}" if image.location else "without a location"
 
 
-def small_png(side: int = 64) -> bytes:
+def small_png() -> bytes:
     """A grey picture. Source of its form: PNG specification, third edition, chapter 11."""
+    side = 64
     rows = b"".join(b"\0" + bytes(range(0, 2 * side, 2)) for _ in range(side))
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))

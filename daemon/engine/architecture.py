@@ -46,10 +46,10 @@ def layers(alpha: float) -> tuple[LayerShapes, ...]:
     return tuple(_layers(alpha))
 
 
-def divisible(value: float, divisor: int = 8) -> int:
-    """`value` rounded to a multiple of `divisor`, but never down by more than a tenth."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
+def divisible(value: float) -> int:
+    """`value` rounded to a multiple of eight, but never down by more than a tenth."""
+    rounded = max(8, int(value + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * value else rounded
 
 
 def _layers(alpha: float) -> Iterator[LayerShapes]:

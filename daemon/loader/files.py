@@ -13,7 +13,6 @@ from daemon.errors import Reason
 from daemon.loader.problem import LoadError
 
 _KERNEL_FOLDERS = ("/proc", "/sys", "/dev")
-_BLOCK = 1024 * 1024
 
 
 def read_file(path: str, *, roots: tuple[str, ...], max_bytes: int) -> bytes:

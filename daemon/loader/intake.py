@@ -70,9 +70,6 @@ class Intake:
                     return task
         return None
 
-    def hosts(self) -> set[str]:
-        return {host for _, host in self._queues}
-
     def _pop(self, key: Key) -> Task:
         queue = self._queues[key]
         task = queue.popleft()

@@ -27,8 +27,6 @@ from daemon.loader.stored import ReadStored, StoredReader
 from daemon.loader.tasks import Task
 from daemon.records import Claim
 
-__all__ = ["LoaderOptions", "LoaderPool", "PoolStatus"]
-
 CLOSE_SECONDS = 10.0
 
 

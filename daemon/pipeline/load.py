@@ -1,16 +1,7 @@
-"""load: hands claims to the loaders and passes on what comes back."""
-
-from typing import Protocol
+"""load: passes on what comes back from the loaders, which the claim stage hands its claims to."""
 
 from daemon.pipeline.channel import Channel, Sink
-from daemon.records import Answer, Claim, Delivered, Loaded
-
-
-class Loaders(Protocol):
-    """The loader processes: `loader.pool.LoaderPool`. Its `deliver` is this stage's."""
-
-    def submit(self, claim: Claim) -> None: ...
-    def drain(self, timeout: float) -> list[Claim]: ...
+from daemon.records import Answer, Delivered, Loaded
 
 
 class LoadStage:

@@ -100,10 +100,6 @@ class Listener:
             self._stop.close()
         return not self._thread.is_alive()
 
-    def alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
-
     def _run(self) -> None:
         try:
             while True:

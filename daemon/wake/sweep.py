@@ -104,7 +104,6 @@ class Sweeper:
         self._on_failure = on_failure
         self._pause = Pause()
         self._quiet = False
-        self._last: tuple[datetime, Swept] | None = None
         self._lock = Lock()
         self._running = False
         self._called = False
@@ -113,16 +112,6 @@ class Sweeper:
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(max_workers=1)}, timezone=self._time, daemon=True
         )
-
-    @property
-    def last_tick(self) -> datetime | None:
-        """When the last tick ended that met no fault."""
-        return self._last[0] if self._last else None
-
-    @property
-    def last_swept(self) -> Swept | None:
-        """What it did."""
-        return self._last[1] if self._last else None
 
     def start(self) -> None:
         """The first tick is now."""
@@ -190,7 +179,6 @@ class Sweeper:
         swept = self._tick()
         seconds = monotonic() - began
         self._pause.reset()
-        self._last = (datetime.now(UTC), swept)
         self._emit(Worked(stage=STAGE, items=swept.queued, seconds=seconds))
         self._quiet = is_quiet(swept, before=self._quiet and not self._called)
         return next_pause(swept, quiet=self._quiet, seconds=seconds, interval=self.interval_seconds)

@@ -296,17 +296,6 @@ def test_a_heartbeat_waits_for_nobody(database: Database) -> None:
         assert queue.renew(claims) == 1
 
 
-def test_the_backlog(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = queue_of(database)
-    assert queue.backlog() == jobs.Backlog(pending=0, dead=0, oldest=None)
-    database.insert(range(10))
-    database.execute("UPDATE vectord.job SET enqueued_at = '2020-01-01 00:00Z' WHERE image_id = 4")
-    database.execute("UPDATE vectord.job SET state = 'dead' WHERE image_id < 3")
-    assert queue.backlog() == jobs.Backlog(pending=7, dead=3, oldest=datetime(2020, 1, 1, tzinfo=UTC))
-    monkeypatch.setattr(jobs, "COUNTED", 2)
-    assert (queue.backlog().pending, queue.backlog().dead) == (2, 2)
-
-
 def test_names_of_other_tables(make_database: MakeDatabase) -> None:
     names = Names(schema="other", source_table="public.pictures", source_id="nr", source_location="address")
     database = make_database(names)

@@ -95,7 +95,7 @@ def test_the_status_shows_versions_and_foreign_vectors(database: Database, repor
         "MobileNetV2": 1,
         None: 1,
     }
-    assert status.foreign == Figure(number=2)
+    assert reports.foreign() == Figure(number=2)
 
 
 def test_a_large_table_is_estimated_from_a_sample(

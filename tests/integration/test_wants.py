@@ -126,23 +126,22 @@ def test_a_job_that_another_session_holds_is_not_waited_for(database: Database) 
 
 
 @pytest.mark.parametrize(
-    ("version", "replace", "force", "counts"),
+    ("version", "replace", "counts"),
     [
-        (SIGNATURE, False, False, True),
-        (SIGNATURE, False, True, False),
-        (OTHER, False, False, False),
-        ("MobileNetV2-GPU", False, False, True),
-        ("MobileNetV2-GPU", True, False, False),
-        (None, False, False, True),
-        (None, True, False, False),
+        (SIGNATURE, False, True),
+        (OTHER, False, False),
+        ("MobileNetV2-GPU", False, True),
+        ("MobileNetV2-GPU", True, False),
+        (None, False, True),
+        (None, True, False),
     ],
 )
 def test_a_vector_that_counts_is_not_made_again(
-    untriggered: Database, version: str | None, *, replace: bool, force: bool, counts: bool
+    untriggered: Database, version: str | None, *, replace: bool, counts: bool
 ) -> None:
     untriggered.insert([1])
     store(untriggered, version)
-    wanted = wants_of(untriggered, replace_foreign=replace).want(1, request="r", force=force)
+    wanted = wants_of(untriggered, replace_foreign=replace).want(1, request="r")
     assert (wanted is Refusal.HAS_VECTOR) is counts
     assert len(untriggered.execute(JOB)) == (0 if counts else 1)
 
@@ -157,7 +156,7 @@ def test_a_superseded_daemon_leases_nothing(untriggered: Database) -> None:
     presence.hear(Standing.SUPERSEDED, OTHER)
     for image in (1, 2):
         with pytest.raises(NotServingError, match="another daemon's model counts"):
-            wants.want(image, request="r", force=True)
+            wants.want(image, request="r")
     assert untriggered.execute(JOB) == []
     presence.hear(Standing.PRESENT, SIGNATURE)
     leased(wants.want(1, request="r"))

@@ -4,7 +4,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from daemon.db.figures import Certainty, Figure, counted, scaled
-from daemon.db.findings import Backlog, JobSeen, Status, SweepSeen, VectorSeen, Why, explain, rate, seconds_left
+from daemon.db.findings import (
+    Backlog,
+    JobSeen,
+    Status,
+    SweepSeen,
+    VectorSeen,
+    Why,
+    explain,
+    foreign,
+    rate,
+    seconds_left,
+)
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g1"
@@ -102,6 +113,6 @@ def test_foreign_vectors_are_all_but_vectords_own() -> None:
         "MobileNetV2": Figure(number=7),
         None: Figure(number=3),
     }
-    assert status(0, 0, versions).foreign == Figure(number=10)
+    assert foreign(versions) == Figure(number=10)
     sampled: dict[str | None, Figure] = {SIGNATURE: Figure(number=90, certainty=Certainty.ESTIMATE)}
-    assert status(0, 0, sampled).foreign == Figure(number=0, certainty=Certainty.ESTIMATE)
+    assert foreign(sampled) == Figure(number=0, certainty=Certainty.ESTIMATE)
