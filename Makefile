@@ -46,13 +46,13 @@ uninstall: ## Take that away again; data and configuration stay
 clean: ## Remove what was built
 	rm -rf .venv .venv-bench .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# A virtual environment whose making failed in the middle (Debian without python3-venv), or whose Python is too old or gone,
+# A virtual environment whose making failed in the middle (Debian without python3-venv), or whose Python will not do or is gone,
 # is made anew. `ensurepip` and the version are looked at first, so that the remedy is the last thing on the screen.
-OLD = import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)
+UNFIT = import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python3.13")
 NO_VENV = "it cannot make virtual environments: apt install python3-venv, or make PYTHON=/path/to/another"
 define venv
-	@$(1)/bin/python -c '$(OLD)' >/dev/null 2>&1 && $(1)/bin/python -m pip --version >/dev/null 2>&1 || { \
-		$(PYTHON) -c '$(OLD)' && \
+	@$(1)/bin/python -c '$(UNFIT)' >/dev/null 2>&1 && $(1)/bin/python -m pip --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c '$(UNFIT)' && \
 		{ $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON): "$(NO_VENV) >&2; false; }; } && \
 		rm -rf $(1)/bin $(1)/lib $(1)/pyvenv.cfg && $(PYTHON) -m venv $(1); }
 endef

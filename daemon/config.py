@@ -2,16 +2,14 @@
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from dotenv import load_dotenv
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -22,6 +20,7 @@ from pydantic_settings import (
 )
 
 from daemon.errors import ConfigurationError
+from daemon.mistakes import explain, suggestion
 from daemon.sections import (
     Database,
     Engine,
@@ -116,7 +115,7 @@ def load(path: Path | None = None) -> Settings:
     try:
         settings = Layers()
     except ValidationError as error:
-        mistakes += [_explain(detail) for detail in error.errors()]
+        mistakes += explain(error.errors(), _keys(), _set_by(os.environ))
     except tomllib.TOMLDecodeError as error:
         mistakes.append(f"{path} is not TOML: {error}")
     if mistakes:
@@ -172,27 +171,15 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     for name in environment:
         section, delimiter, _ = name.removeprefix(PREFIX).lower().partition(DELIMITER)
         if name.startswith(PREFIX) and (section not in Settings.model_fields or not delimiter):
-            yield f"{name}: no such key{_suggestion(section, list(Settings.model_fields))}"
+            yield f"{name}: no such key{suggestion(section, list(Settings.model_fields))}"
 
 
-def _explain(detail: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in detail["loc"][:2])
-    if detail["type"] == "tuple_type":
-        variable = PREFIX + DELIMITER.join(key.upper().split("."))
-        return f"{key}: it should be a list; in the environment as JSON: {variable}='[…]'"
-    if detail["type"] != "extra_forbidden":
-        return f"{key}: {detail['msg']}"
-    *section, name = detail["loc"]
-    return f"{key}: no such key{_suggestion(str(name), _known_keys(section))}"
+def _keys() -> dict[str, list[str]]:
+    return {section: list(keys) for section, keys in Settings().model_dump(by_alias=True).items()}
 
 
-def _known_keys(section: Sequence[str | int]) -> list[str]:
-    if not section:
-        return list(Settings.model_fields)
-    keys = getattr(Settings(), str(section[0])).model_dump(by_alias=True)
-    return list(keys)
-
-
-def _suggestion(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def _set_by(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variable of each key that has one: ours, which wins, or the replaced service's."""
+    old = {f"{section}.{key}": name for name, (section, key) in OLD_NAMES.items() if name in environment}
+    ours = [name for name in environment if name.upper().startswith(PREFIX)]
+    return old | {name[len(PREFIX) :].lower().replace(DELIMITER, "."): name for name in ours}

@@ -1,11 +1,13 @@
 """The sections of `config.toml`: each key with its type and its default. What a key means stands in that file."""
 
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 TOKEN_CREDENTIAL = "http_token"  # noqa: S105 - a name
 """The systemd credential that holds the bearer token, where http.token_file names no other file."""
@@ -16,7 +18,7 @@ ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
 def _known_alpha(value: float) -> float:
     if value not in ALPHAS:
-        raise ValueError(f"must be one of {', '.join(map(str, ALPHAS))}")
+        raise ValueError(f"it should be one of {', '.join(map(str, ALPHAS))}")
     return value
 
 
@@ -27,11 +29,47 @@ def _plain(name: str) -> str:
     return name
 
 
+def _qualified(name: str) -> str:
+    if not re.fullmatch(r"[^.\s]+\.[^.\s]+", name):
+        raise ValueError("it should be SCHEMA.TABLE, such as public.tb_image")
+    return name
+
+
+def _schema(name: str) -> str:
+    """So long that the names of the triggers, which hold it, are not cut off."""
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,45}", name):
+        raise ValueError("it should be lower-case letters, digits and _, 46 at most and no digit first")
+    return name
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", name):
+        raise ValueError("it should be auto, cpu, gpu, or gpu: and a number")
+    return name
+
+
+def _network(given: Any) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(given)
+    except ValueError:
+        near = _network_around(given)
+        raise ValueError(f"it should be networks, such as {near}") from None
+
+
+def _network_around(given: Any) -> IPv4Network | IPv6Network:
+    """The network that an address with a mask lies in; an example where it is none."""
+    try:
+        return ip_network(given, strict=False)
+    except ValueError:
+        return ip_network("10.0.0.0/8")
+
+
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Name = Annotated[str, AfterValidator(_plain)]
-QualifiedName = Annotated[str, Field(pattern=r"^[^.\s]+\.[^.\s]+$"), AfterValidator(_plain)]
+QualifiedName = Annotated[str, AfterValidator(_qualified), AfterValidator(_plain)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Alpha = Annotated[float, AfterValidator(_known_alpha)]
 
 
@@ -75,7 +113,7 @@ class Target(Section):
 
 class Queue(Section):
     # "schema" is a method of pydantic's BaseModel, so the field is called otherwise inside.
-    schema_name: Annotated[str, Field(alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,45}$")] = "vectord"
+    schema_name: Annotated[str, Field(alias="schema"), AfterValidator(_schema)] = "vectord"
     trigger: bool = True
     notify: bool = True
     poll_seconds: Positive = 5.0
@@ -111,7 +149,7 @@ class Fetch(Section):
     max_bytes: Count = 32 * 1024 * 1024
     max_redirects: Annotated[int, Field(ge=0)] = 3
     per_host: Count = 8
-    allow_networks: tuple[IPvAnyNetwork, ...] = ()
+    allow_networks: tuple[Network, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     allow_ports: tuple[Port, ...] = ()
     file_roots: tuple[Path, ...] = ()
@@ -128,7 +166,7 @@ class Model(Section):
 
 class Engine(Section):
     backend: Literal["auto", "tensorflow", "openvino"] = "auto"
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|gpu(:\d+)?)$")] = "auto"
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     memory_growth: bool = True
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_max: Annotated[int, Field(ge=1, le=4096)] = 32

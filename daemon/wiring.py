@@ -1,7 +1,8 @@
 """The composition root: opens a daemon, or its model alone, and closes it the other way round.
 
 `ground` opens the database, `parts` makes the parts, `front` shows them and keeps the door, `assembly` puts them
-together. Only these five name concrete classes.
+together. Of the daemon, only these five name concrete classes; the doctor, the backfill and the demo
+put together what they need themselves.
 """
 
 from collections.abc import Callable, Iterator

@@ -25,8 +25,8 @@ esac
 case $prefix in
 /*[!A-Za-z0-9/._-]* | [!/]*) echo "install.sh: PREFIX: an absolute path of letters, digits and /._-" >&2; exit 2 ;;
 esac
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-    echo "install.sh: $python is not Python 3.11 or newer; name one: PYTHON=/path/to/python3.11" >&2
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || {
+    echo "install.sh: $python is not Python 3.11, 3.12 or 3.13; name one: PYTHON=/path/to/python3.13" >&2
     exit 1
 }
 

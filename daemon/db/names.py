@@ -1,4 +1,4 @@
-"""Configured names as SQL: the statements of `queries.sql` with the users' tables and columns in them."""
+"""Configured names as SQL: the statements of the `queries*.sql` with the users' tables and columns in them."""
 
 import re
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ OLDEST_HALFVEC = (0, 7, 0)
 SKEW_SECONDS = 2.0
 """What dashboards and logs can take before they mislead. Leases go by the server's clock alone."""
 SPARE_CONNECTIONS = 3
-"""Of a daemon beyond `database.pool_size`: the listener, its echo, and one for an index."""
+"""Of a daemon beyond `database.pool_size`: one for LISTEN, and the API's two."""
 INIT = "run `python -m daemon init`"
 
 

@@ -4,5 +4,6 @@
                  └──────────────── Failure ────────────────┘
 
 The parent's side (`pool` and what it uses) imports neither requests nor Pillow; the child's side (`worker` and what it
-uses) imports neither numpy nor anything else of the daemon. What both know: `options`, `wire`, `location`, `shared`.
+uses) imports neither numpy nor anything of the daemon outside of this package but `errors`, `clock` and `fairness`.
+What both know: `options`, `wire`, `location`, `shared`.
 """

@@ -31,7 +31,7 @@ class Loaders(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """One pipeline's parts, made by `wiring`."""
+    """One pipeline's parts, made by `parts.pipeline`."""
 
     claim: ClaimStage
     loaders: Loaders

@@ -12,7 +12,7 @@ from tests.whole import ROOT
 MAKE = shutil.which("make")
 pytestmark = pytest.mark.skipif(MAKE is None, reason="make is not installed: apt install make")
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "tests/requirements-moto.txt")
-OLD = "import sys; sys.version_info = (3, 10, 1); exec(sys.argv[1])"
+OLD, NEW = (f"import sys; sys.version_info = (3, {minor}, 1); exec(sys.argv[1])" for minor in (10, 14))
 
 
 @pytest.fixture
@@ -38,10 +38,11 @@ def make(tree: Path, target: str, python: str = f'exec {sys.executable} "$@"') -
 @pytest.mark.parametrize(
     ("python", "remedy"),
     [
-        (f"exec {sys.executable} -c '{OLD}' \"$2\"", "Python 3.11 or newer is needed: make PYTHON="),
+        (f"exec {sys.executable} -c '{OLD}' \"$2\"", "Python 3.11, 3.12 or 3.13 is needed: make PYTHON="),
+        (f"exec {sys.executable} -c '{NEW}' \"$2\"", "Python 3.11, 3.12 or 3.13 is needed: make PYTHON="),
         (f'case "$2" in *ensurepip*) exit 1; esac; exec {sys.executable} "$@"', "apt install python3-venv"),
     ],
-    ids=["too old", "without venv"],
+    ids=["too old", "too new", "without venv"],
 )
 def test_a_python_that_will_not_do_is_refused(tree: Path, target: str, python: str, remedy: str) -> None:
     done = make(tree, target, python)

@@ -93,14 +93,58 @@ def test_all_mistakes_are_told_at_once_each_with_its_key(tmp_path: Path, monkeyp
         load(file)
     message = str(caught.value)
     for part in (
-        "model.alpha: Value error, must be one of 0.35",
+        "model.alpha: it should be one of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4, not 2",
         "queue.leese_seconds: no such key; did you mean lease_seconds?",
-        "fetch.allow_networks",
-        "database.pool_size",
+        "fetch.allow_networks: it should be networks, such as 10.0.0.0/8, not 'nonsense'",
+        "database.pool_size (VECTORD_DATABASE__POOL_SIZE): it should be a valid integer",
         "qeue: no such key; did you mean queue?",
         "VECTORD_DATABSE__DSN: no such key; did you mean database?",
     ):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (
+            '[source]\ntable = "tb_image"',
+            "source.table: it should be SCHEMA.TABLE, such as public.tb_image, not 'tb_image'",
+        ),
+        ('[queue]\nschema = "My"', "queue.schema: it should be lower-case letters, digits and _, 46 at most"),
+        ('[loader]\nprocesses = "many"', "loader.processes: it should be a valid integer, or 'auto', not 'many'"),
+        ("[loader]\nprocesses = 0", "loader.processes: it should be greater than or equal to 1, or 'auto', not 0"),
+        ('[engine]\ndevice = "tpu"', "engine.device: it should be auto, cpu, gpu, or gpu: and a number, not 'tpu'"),
+        ('[fetch]\nallow_networks = ["10.1.2.3/8"]', "such as 10.0.0.0/8, not '10.1.2.3/8'"),
+        ("[fetch]\nallow_ports = 80", "fetch.allow_ports: it should be a list"),
+        ("[http]\nport = 99999", "http.port: it should be less than or equal to 65535, not 99999"),
+    ],
+)
+def test_a_mistake_says_what_the_key_takes_and_what_it_was_given(tmp_path: Path, written: str, told: str) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(written)
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    (_, line) = str(caught.value).splitlines()
+    assert told in line
+
+
+def test_a_mistake_in_the_environment_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_ALPHA", "7")
+    monkeypatch.setenv("VECTORD_QUEUE__LEASE_SECONDS", "soon")
+    with pytest.raises(ConfigurationError) as caught:
+        load()
+    told = str(caught.value)
+    assert "queue.lease_seconds (VECTORD_QUEUE__LEASE_SECONDS): it should be a valid number, not 'soon'" in told
+    assert "model.alpha (MODEL_ALPHA): it should be one of" in told
+
+
+def test_a_mistake_quotes_nothing_of_the_database(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[database]\ndsn = 42\npool_size = "hunter2"\nstate_dir = 7\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    assert "hunter2" not in str(caught.value)
+    assert "42" not in str(caught.value)
 
 
 def test_a_list_that_is_no_json_says_how_one_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +156,7 @@ def test_a_list_that_is_no_json_says_how_one_is_written(monkeypatch: pytest.Monk
     for mistake in (
         "fetch.allow_ports: it should be a list; in the environment as JSON: VECTORD_FETCH__ALLOW_PORTS='[…]'",
         "fetch.file_roots: it should be a list; in the environment as JSON: VECTORD_FETCH__FILE_ROOTS='[…]'",
-        "model.alpha: ",
+        "model.alpha (VECTORD_MODEL__ALPHA): ",
     ):
         assert mistake in str(told.value)
 
@@ -176,5 +220,5 @@ def test_a_copy_with_changes_keeps_the_rest() -> None:
 def test_a_name_that_the_driver_would_misread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VECTORD_SOURCE__TABLE", "ecai.100%")
     monkeypatch.setenv("VECTORD_TARGET__VECTOR_COLUMN", "%s")
-    with pytest.raises(ConfigurationError, match=r"(?s)source.table: .*%.*target.vector_column: .*rename it"):
+    with pytest.raises(ConfigurationError, match=r"(?s)source.table .*%.*target.vector_column .*rename it"):
         load()
