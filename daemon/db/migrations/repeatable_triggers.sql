@@ -4,6 +4,10 @@
 -- naming the schema of each function and operator. A job that is there already comes to stand for a new
 -- revision of its image; jobs are locked in the order of their ids. A row whose id is NULL is no image, and its writer's
 -- business alone. ring.sql is what tells the daemons.
+--
+-- A session keeps the plans of its first calls, which mostly were of one row each, for the bulk update that comes later.
+-- So no plan may be one that is good for few rows only, or for the empty queue of that moment: no transition table is
+-- joined row by row with the other one (enable_nestloop), and jobs are found through their index (enable_seqscan).
 
 CREATE OR REPLACE FUNCTION {schema}.image_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -19,14 +23,17 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {schema}.image_updated() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET enable_seqscan = off AS $$
 DECLARE
     present double precision;
     bell bigint;
 BEGIN
     -- An id that changed is an image that went and another that came.
-    DELETE FROM {job} j USING old_rows o
-    WHERE j.image_id = o.{source_id} AND NOT EXISTS (SELECT FROM new_rows n WHERE n.{source_id} = o.{source_id});
+    DELETE FROM {job} WHERE image_id = ANY (ARRAY(
+        SELECT o.{source_id} FROM old_rows o
+        WHERE NOT EXISTS (SELECT FROM new_rows n WHERE n.{source_id} = o.{source_id})
+    ));
     INSERT INTO {job} AS j (image_id)
     SELECT n.{source_id} FROM new_rows n LEFT JOIN old_rows o ON o.{source_id} = n.{source_id}
     WHERE n.{source_id} IS NOT NULL
@@ -38,9 +45,9 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {schema}.image_deleted() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
-    DELETE FROM {job} j USING old_rows o WHERE j.image_id = o.{source_id};
+    DELETE FROM {job} WHERE image_id = ANY (ARRAY(SELECT o.{source_id} FROM old_rows o));
     RETURN NULL;
 END $$;
 
