@@ -9,6 +9,10 @@
 -- A daemon that died leaves all its leases, and one image at most was the cause. Whoever was among them max_attempts
 -- times is suspected, and leased one at a time: the others that are due are put off, each for a time of its own, so
 -- that few of them are in work when the next daemon dies. After twice max_attempts it is dead: nobody lived to say so.
+--
+-- What is read next, the images, may be behind the lock of a users' ALTER TABLE, whose transaction may go on to write
+-- jobs that are locked here: of those two this one gives way, before PostgreSQL has chosen (deadlock_timeout, 1 s).
+SET LOCAL lock_timeout = '500ms';
 WITH due AS MATERIALIZED (
     SELECT row_number() OVER () AS place, j.image_id, j.attempts,
            j.lease_token IS NOT NULL AND j.attempts >= %(max_attempts)s AS suspected

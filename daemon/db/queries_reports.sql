@@ -103,6 +103,8 @@ FROM {job} WHERE image_id = %(id)s
 SELECT now()
 
 -- name: retry_one
+-- Somebody waits for the answer, and of a writer whose transaction is open nobody knows when it ends.
+SET LOCAL lock_timeout = '500ms';
 UPDATE {job} SET state = 'pending', priority = 0, attempts = 0, not_before = now(), lease_token = NULL,
     lease_until = NULL, worker = NULL, suspect = false, reason = NULL, last_error = NULL, failed_at = NULL, enqueued_at = now()
 WHERE image_id = %(id)s AND coalesce(lease_until < now(), true)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from daemon.db.driver import Cursor, named_ids
+from daemon.db.driver import LOCK_NOT_AVAILABLE, Cursor, named_ids, sqlstate
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
-from daemon.errors import Reason
+from daemon.errors import DatabaseUnavailableError, Reason
 from daemon.records import ImageId
 
 QUERIES = Path(__file__).with_name("queries_reports.sql")
@@ -29,9 +29,15 @@ class Retries:
 
     def one(self, image_id: ImageId) -> int:
         """This image's job, dead or waiting for its next try. 0 where it has none, or a daemon works on it."""
-        with named_ids(), self._pool.transaction() as cursor:
-            cursor.execute(self._queries["retry_one"], {"id": str(image_id)})
-            return self._tell(cursor, cursor.rowcount)
+        try:
+            with named_ids(), self._pool.transaction() as cursor:
+                cursor.execute(self._queries["retry_one"], {"id": str(image_id)})
+                return self._tell(cursor, cursor.rowcount)
+        except DatabaseUnavailableError as error:
+            if sqlstate(error) == LOCK_NOT_AVAILABLE:
+                message = f"a transaction that is not over has written image {image_id}; try again when it is"
+                raise DatabaseUnavailableError(message) from error
+            raise
 
     def reason(self, reason: Reason) -> int:
         """Every job that died of this before now, in transactions of `AT_ONCE`."""

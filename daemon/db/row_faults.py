@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from daemon.db.driver import mapped_errors, sqlstate
+from daemon.db.driver import LOCK_NOT_AVAILABLE, mapped_errors, sqlstate
 from daemon.errors import DatabaseError, DatabaseUnavailableError
 
 LOCKED_TRIES = 12
 """How often one `write` waits for `outcomes.LOCK_TIMEOUT` before all vectors that are left go back to the queue:
 halving a batch of 256 down to the one that somebody else is inserting takes 9. Meanwhile no lease is renewed."""
-LOCK_NOT_AVAILABLE = "55P03"
 REFUSED_CLASSES = frozenset({"22", "23", "P0"})
 """Data exception, integrity constraint violation, and what a trigger raises: faults of a row, not of the database."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import uuid4
 
-from daemon.db.driver import Cursor, named_ids, sqlstate
+from daemon.db.driver import LOCK_NOT_AVAILABLE, Cursor, named_ids, sqlstate
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
 from daemon.errors import DatabaseUnavailableError, NotFoundError, VectordError
@@ -15,7 +15,6 @@ from daemon.signature import PREFIX
 QUERIES_WANTS = QUERIES.with_name("queries_wants.sql")
 LOCK_TIMEOUT = "500ms"
 """Shorter than PostgreSQL's deadlock_timeout (1 s), so that nobody else's transaction is the one to lose."""
-LOCK_NOT_AVAILABLE = "55P03"
 
 
 class Refusal(Enum):

@@ -296,6 +296,23 @@ def test_a_heartbeat_waits_for_nobody(database: Database) -> None:
         assert queue.renew(claims) == 1
 
 
+def test_a_claim_gives_way_to_a_migration_of_the_users(database: Database) -> None:
+    """It has the jobs and wants the images; the migration has the images and wants the jobs, and is not the victim."""
+    database.insert([1, 2, 3])
+    queue = queue_of(database)
+    with closing(database.connect()) as session, ThreadPoolExecutor(1) as pool:
+        cursor = session.cursor()
+        cursor.execute("ALTER TABLE ecai.tb_image ADD COLUMN tenant integer")
+        claimed = pool.submit(queue.claim, 10)
+        wait_until_blocked(database, by=session)
+        # By now the claim has looked for a deadlock, if it ever does: who closes the circle is the one to find it.
+        with pytest.raises(DatabaseUnavailableError, match="lock timeout"):
+            claimed.result(60)
+        cursor.execute("UPDATE ecai.tb_image SET url = url || '?2'")
+        session.commit()
+    assert len(queue.claim(10)) == 3
+
+
 def test_names_of_other_tables(make_database: MakeDatabase) -> None:
     names = Names(schema="other", source_table="public.pictures", source_id="nr", source_location="address")
     database = make_database(names)

@@ -60,6 +60,10 @@ class _Spy:
 
     def execute(self, sql: str, parameters: Any = None) -> None:
         sql = "\n".join(line for line in sql.splitlines() if not line.startswith("--"))
+        setting, _, rest = sql.partition(";\n")
+        if setting.startswith("SET LOCAL"):
+            self._cursor.execute(setting)
+            sql = rest
         if ";" in sql:
             self._cursor.execute(sql, parameters)
             return

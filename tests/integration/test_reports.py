@@ -15,7 +15,7 @@ from daemon.db.reports import Reports
 from daemon.db.retry import Retries
 from daemon.db.similar import Similar
 from daemon.db.sweep import SweepOptions, SweepWindow
-from daemon.errors import DatabaseError, NotFoundError, Reason
+from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, Reason
 from tests.postgres import Database, MakeDatabase
 
 MODEL = "vectord:mobilenetv2_1.0_224:1a2b3c4d"
@@ -264,6 +264,17 @@ def test_one_image_is_tried_again(database: Database, retries: Retries) -> None:
     assert [retries.one(image_id) for image_id in (1, "2", 3, 4)] == [1, 1, 0, 0]
     assert pending(database) == [1, 2]
     assert database.execute("SELECT count(*) FROM vectord.job WHERE not_before > now()") == [(0,)]
+
+
+def test_a_retry_does_not_wait_for_a_transaction_that_stays_open(database: Database, retries: Retries) -> None:
+    database.insert([1])
+    kill(database, 1)
+    with closing(database.connect()) as session:
+        session.cursor().execute("UPDATE ecai.tb_image SET url = 'http://example.test/new'")
+        with pytest.raises(DatabaseUnavailableError, match="has written image 1; try again"):
+            retries.one(1)
+        session.rollback()
+    assert retries.one(1) == 1
 
 
 def test_all_of_a_reason_or_all_are_tried_again_in_small_transactions(
