@@ -1,6 +1,5 @@
 """The jobs of a backfill: claimed by ranges of ids, made on the spot where there are none yet."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +14,6 @@ from daemon.records import Claim, ImageId
 from daemon.signature import PREFIX
 
 QUERIES = Path(__file__).with_name("queries_backfill.sql")
-QUERIES_MISSING = Path(__file__).with_name("queries_missing.sql")
 WORKER_PREFIX = "backfill:"
 """How the names of such workers begin: the sweep does not count their jobs as the queue's (queries_sweep.sql)."""
 
@@ -38,11 +36,6 @@ class Wanted:
     signature: str
     replace_foreign: bool = False
     forced_since: datetime | None = None
-
-
-def backfill_queries(names: Names) -> Mapping[str, str]:
-    """The statements, each with what is missing in a range in it."""
-    return load_queries(names, QUERIES, missing=load_queries(names, QUERIES_MISSING)["missing"])
 
 
 class SpanJobs(JobQueue):
@@ -77,7 +70,7 @@ class SpanJobs(JobQueue):
             "replace_foreign": wanted.replace_foreign or wanted.forced_since is not None,
             "forced_since": wanted.forced_since,
         }
-        self._ranges = backfill_queries(names)
+        self._ranges = load_queries(names, QUERIES)
 
     def claim_span(self, span: Span, token: UUID, most: int) -> list[Claim]:
         """Leases what is missing there, `most` images at most. Calling again with the same token gives the same."""

@@ -1,7 +1,7 @@
 """Configured names as SQL: the statements of the `queries*.sql` with the users' tables and columns in them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,9 +83,12 @@ def load_queries(names: Names, path: Path = QUERIES, **others: str) -> Mapping[s
 
     Names, the parts of `parts.sql` and `others` are filled in. A literal brace in the file is written twice.
     """
-    return _filled_in(path, {**names.quoted, **_filled_in(PARTS, names.quoted), **others})
+    values = dict(names.quoted)
+    for name, text in _pieces(PARTS):
+        values[name] = text.format_map(values)
+    return {name: text.format_map(values | others) for name, text in _pieces(path)}
 
 
-def _filled_in(path: Path, values: Mapping[str, str]) -> Mapping[str, str]:
+def _pieces(path: Path) -> Iterator[tuple[str, str]]:
     _, *pieces = _NAME.split(path.read_text(encoding="utf-8"))
-    return {name: text.strip().format_map(values) for name, text in zip(pieces[::2], pieces[1::2], strict=True)}
+    return ((name, text.strip()) for name, text in zip(pieces[::2], pieces[1::2], strict=True))

@@ -1,4 +1,5 @@
--- What several statements say in the same words: `{vector_counts}` in any of them is the part of that name.
+-- What several statements say in the same words: `{vector_counts}` in any of them, and in a part further down, is the part
+-- of that name.
 
 -- name: vector_counts
 t.{target_vector} IS NOT NULL AND (
@@ -6,6 +7,26 @@ t.{target_vector} IS NOT NULL AND (
     -- Another program's, which is left alone unless it is to be replaced.
     OR (NOT %(replace_foreign)s AND starts_with(t.{target_version}, %(ours)s) IS NOT TRUE)
 )
+
+-- name: nothing_known
+-- That the image `looked.id` has neither a vector that counts nor a job. A dead job from before a forced reprocess does
+-- not count. LIMIT 1 below LATERAL keeps the planner from turning a few thousand probes into a join over the whole table.
+LEFT JOIN LATERAL (
+    SELECT true AS done FROM {target} t
+    WHERE t.{target_id} = looked.id AND {vector_counts}
+    LIMIT 1
+) vector ON true
+LEFT JOIN LATERAL (
+    SELECT true AS known FROM {job} j
+    WHERE j.image_id = looked.id
+      AND (j.state = 'pending' OR %(forced_since)s::timestamptz IS NULL OR j.failed_at >= %(forced_since)s)
+    LIMIT 1
+) job ON true
+WHERE vector.done IS NULL AND job.known IS NULL
+
+-- name: holds
+-- That the backfill `b` works on a range which the image `looked.id` is in.
+b.until > now() AND (b.after_id IS NULL OR looked.id > b.after_id) AND looked.id <= b.upto_id
 
 -- name: depth
 -- Pending jobs, counted only so far, and those of them that can be worked on or are. What a backfill has leased is not
@@ -15,3 +36,33 @@ FROM (
     SELECT lease_token, not_before FROM {job}
     WHERE state = 'pending' AND starts_with(worker, 'backfill:') IS NOT TRUE LIMIT %(most)s
 ) pending
+
+-- name: missing
+-- What a backfill has to do in a range of ids: as the sweep's `find`, except that jobs that are due count too, as a
+-- backfill claims like any daemon. What is leased,
+-- waits for a retry or is dead belongs to the daemons. A lease of this backfill's own is one that a dead worker left, or
+-- that the same call made before: no two workers have the same range at a time.
+looked AS MATERIALIZED (
+    SELECT s.{source_id} AS id FROM {source} s
+    WHERE s.{source_id} IS NOT NULL AND (%(after)s IS NULL OR s.{source_id} > %(after)s) AND s.{source_id} <= %(upto)s
+    ORDER BY s.{source_id}
+), missing AS MATERIALIZED (
+    SELECT looked.id FROM looked
+    LEFT JOIN LATERAL (
+        SELECT true AS done FROM {target} t
+        WHERE t.{target_id} = looked.id AND {vector_counts}
+        LIMIT 1
+    ) vector ON true
+    LEFT JOIN LATERAL (
+        SELECT true AS kept FROM {job} j
+        WHERE j.image_id = looked.id AND NOT (
+            (j.state = 'pending' AND coalesce(j.lease_until, j.not_before) <= now()
+             AND (j.lease_token IS NULL OR j.attempts < %(max_attempts)s))
+            OR (j.state = 'pending' AND coalesce(j.worker = %(worker)s, false) AND j.attempts < %(max_attempts)s)
+            OR (j.state = 'dead' AND coalesce(j.failed_at < %(forced_since)s::timestamptz, false))
+        )
+        LIMIT 1
+    ) job ON true
+    WHERE vector.done IS NULL AND job.kept IS NULL
+    ORDER BY looked.id LIMIT %(most)s
+)

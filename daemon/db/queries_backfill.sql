@@ -1,4 +1,4 @@
--- A backfill by a cluster (daemon/db/backfill.py, daemon/db/shards.py). {missing} is that of queries_missing.sql.
+-- A backfill by a cluster (daemon/db/backfill.py, daemon/db/shards.py).
 
 -- name: begin
 -- Index scans whatever the statistics say; a lock that somebody holds for long is not waited for.

@@ -28,34 +28,18 @@ SELECT (SELECT value FROM {setting} WHERE key = 'model'),
 SELECT s.{source_id} FROM {source} s WHERE s.{source_id} IS NOT NULL ORDER BY s.{source_id} DESC LIMIT 1
 
 -- name: find
--- Looks at the next ids by primary key: how many, the last of them, and the first of those that nothing is known of:
--- no vector that counts, no job. A dead job from before a forced reprocess does not count. LIMIT 1 below LATERAL keeps
--- the planner from turning a few thousand probes into a join over the whole table.
+-- Looks at the next ids by primary key: how many, the last of them, the first of those that nothing is known of, and
+-- whether others of these lie in a range that a backfill works on: a handful of ranges at most, mostly none.
 WITH looked AS MATERIALIZED (
     SELECT s.{source_id} AS id FROM {source} s
     WHERE s.{source_id} IS NOT NULL AND (%(after)s IS NULL OR s.{source_id} > %(after)s)
     ORDER BY s.{source_id} LIMIT %(window)s
 ), missing AS (
-    SELECT looked.id FROM looked
-    LEFT JOIN LATERAL (
-        SELECT true AS done FROM {target} t
-        WHERE t.{target_id} = looked.id AND {vector_counts}
-        LIMIT 1
-    ) vector ON true
-    LEFT JOIN LATERAL (
-        SELECT true AS known FROM {job} j
-        WHERE j.image_id = looked.id
-          AND (j.state = 'pending' OR %(forced_since)s::timestamptz IS NULL OR j.failed_at >= %(forced_since)s)
-        LIMIT 1
-    ) job ON true
-    WHERE vector.done IS NULL AND job.known IS NULL AND NOT EXISTS (
-        -- A range that a backfill works on: a handful of rows at most, mostly none.
-        SELECT FROM {backfill} b
-        WHERE b.until > now() AND (b.after_id IS NULL OR looked.id > b.after_id) AND looked.id <= b.upto_id
-    )
+    SELECT looked.id FROM looked {nothing_known} AND NOT EXISTS (SELECT FROM {backfill} b WHERE {holds})
     ORDER BY looked.id LIMIT %(room)s
 )
-SELECT (SELECT count(*) FROM looked), (SELECT id FROM looked ORDER BY id DESC LIMIT 1), ARRAY(SELECT id FROM missing)
+SELECT (SELECT count(*) FROM looked), (SELECT id FROM looked ORDER BY id DESC LIMIT 1), ARRAY(SELECT id FROM missing),
+       EXISTS (SELECT FROM {backfill} b JOIN looked ON {holds} {nothing_known})
 
 -- name: queue
 -- A trigger or another session may have made the job meanwhile; it then stays as it is, unless it is dead from before.
@@ -87,8 +71,7 @@ UPDATE {sweep} SET cursor_id = %(cursor)s, highest_id = %(highest)s, cycle = %(c
     cycle_ended_at = CASE WHEN %(ended)s THEN now() ELSE cycle_ended_at END
 
 -- name: walked
--- A walk that left out what a backfill works on was none.
-UPDATE {reprocess} SET walked_at = now() WHERE walked_at IS NULL AND NOT EXISTS (SELECT FROM {backfill} WHERE until > now())
+UPDATE {reprocess} SET walked_at = now() WHERE walked_at IS NULL
 
 -- name: finish
 -- A reprocess is over when it walked the table and nothing of what it queued can be worked on. What waits for a host

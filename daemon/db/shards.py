@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from daemon.db.backfill import Span, backfill_queries
-from daemon.db.names import Names
+from daemon.db.backfill import QUERIES, Span
+from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.records import ImageId
 
@@ -46,7 +46,7 @@ class Shards:
 
     def __init__(self, pool: Pool, names: Names, signature: str) -> None:
         self._pool = pool
-        self._queries = backfill_queries(names)
+        self._queries = load_queries(names, QUERIES)
         self._signature = {"signature": signature}
 
     def survey(self, size: int) -> Iterator[Shard]:

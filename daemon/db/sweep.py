@@ -124,7 +124,7 @@ class _Tick:
         found = self._find(position.cursor, targets, room)
         self._left_out = 0  # Of those above, the walk itself comes by.
         queued = self._queue(found.missing, BACKFILL, targets)
-        window, left_out = self._options.window, self._left_out
+        window, left_out = self._options.window, self._left_out + found.held
         after = advance(position, found, room=room, window=window, queued=queued + new, left_out=left_out)
         forgotten = self._forget(position.cursor, after.cursor)
         self._save(before, after)
@@ -165,7 +165,7 @@ class _Tick:
         return room_left(pending, workable, high_water)
 
     def _find(self, after: ImageId | None, targets: _Targets, room: int) -> Found:
-        looked, last, missing = self._one(
+        looked, last, missing, held = self._one(
             "find",
             after=after,
             window=self._options.window,
@@ -175,7 +175,7 @@ class _Tick:
             replace_foreign=self._options.replace_foreign or targets.forced_since is not None,
             forced_since=targets.forced_since,
         )
-        return Found(looked=looked, last=last, missing=tuple(missing))
+        return Found(looked=looked, last=last, missing=tuple(missing), held=held)
 
     def _queue(self, ids: Sequence[ImageId], priority: int, targets: _Targets) -> int:
         """Makes jobs, and gives how many. Whoever holds one of these jobs in an open transaction is not waited for."""

@@ -21,7 +21,7 @@ class Position:
     looked: int = 0
     found: int = 0
     left_out: int = 0
-    """Images that were not queued, since another session held their jobs."""
+    """Images not queued, since another session held their jobs; and windows of which a backfill had a part."""
 
     def ended(self, before: "Position") -> bool:
         """Whether a cycle has ended since then."""
@@ -35,6 +35,8 @@ class Found:
     looked: int
     last: ImageId | None
     missing: tuple[ImageId, ...]
+    held: bool = False
+    """A backfill works on others of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,6 +167,42 @@ def test_a_reprocess_is_not_over_while_a_range_was_left_out(untriggered: Databas
     assert shards.forced_since() is None
 
 
+def test_a_reprocess_goes_over_what_a_backfill_kept_and_left_before_the_walk_was_over(untriggered: Database) -> None:
+    untriggered.insert(range(1, 21))
+    untriggered.execute(
+        "INSERT INTO vectord.job (image_id, state, reason, failed_at) VALUES (3, 'dead', 'gone', '2020-1-1')"
+    )
+    untriggered.execute("INSERT INTO vectord.reprocess (generation, cause, forced) VALUES (0, 'test', true)")
+    shards = Shards(untriggered.pool, untriggered.names, SIGNATURE)
+    window = SweepWindow(untriggered.pool, untriggered.names, SweepOptions(window=10))
+    shards.hold("backfill:one", Span(after=None, upto=10), 60)
+
+    window.step(SIGNATURE)
+    shards.let_go("backfill:one")
+    while not window.step(SIGNATURE).cycle_ended:
+        pass
+    walked = shards.forced_since() is None
+    while not window.step(SIGNATURE).cycle_ended:
+        pass
+
+    assert not walked
+    assert untriggered.execute("SELECT count(*) FROM vectord.job WHERE state = 'pending'") == [(20,)]
+
+
+def test_a_reprocess_does_not_wait_for_a_backfill_that_has_nothing_left_to_do(untriggered: Database) -> None:
+    untriggered.insert([1])
+    untriggered.execute(
+        "INSERT INTO vectord.job (image_id, state, reason, failed_at) VALUES (1, 'dead', 'gone', now())"
+    )
+    untriggered.execute("INSERT INTO vectord.reprocess (generation, cause, forced) VALUES (0, 'test', true)")
+    untriggered.execute("UPDATE vectord.job SET failed_at = now()")
+    shards = Shards(untriggered.pool, untriggered.names, SIGNATURE)
+    shards.hold("backfill:one", ALL, 60)
+
+    assert sweep(untriggered).step(SIGNATURE).cycle_ended
+    assert shards.forced_since() is None
+
+
 def test_shards_cover_the_table_and_a_plan_goes_on_where_it_ended(untriggered: Database) -> None:
     untriggered.insert([3, 5, 8, 13, 21])
     shards = Shards(untriggered.pool, untriggered.names, SIGNATURE)
