@@ -9,7 +9,8 @@ from uuid import UUID
 from daemon.db.jobs import JobQueue
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
-from daemon.db.sweep import BACKFILL, LOCK_TIMEOUT
+from daemon.db.sweep import BACKFILL
+from daemon.db.yielding import LOCK_TIMEOUT
 from daemon.records import Claim, ImageId
 from daemon.signature import PREFIX
 

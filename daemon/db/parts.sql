@@ -1,6 +1,15 @@
 -- What several statements say in the same words: `{vector_counts}` in any of them, and in a part further down, is the part
 -- of that name.
 
+-- name: by_index
+-- The plans are index scans whatever the statistics say (or do not say yet), and locks are hardly waited for
+-- (daemon/db/yielding.py).
+set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
+set_config('lock_timeout', %(lock_timeout)s, true)
+
+-- name: hurry
+SELECT set_config('lock_timeout', %(lock_timeout)s, true)
+
 -- name: vector_counts
 t.{target_vector} IS NOT NULL AND (
     t.{target_version} = %(signature)s

@@ -1,9 +1,7 @@
 -- A backfill by a cluster (daemon/db/backfill.py, daemon/db/shards.py).
 
 -- name: begin
--- Index scans whatever the statistics say; a lock that somebody holds for long is not waited for.
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
-       set_config('lock_timeout', %(lock_timeout)s, true)
+SELECT {by_index}
 
 -- name: lease
 -- Makes the jobs of a range, leased from the start, and takes over those that are due. Whoever else holds one keeps it.

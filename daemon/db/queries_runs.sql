@@ -4,9 +4,10 @@
 INSERT INTO {run} (most, skip_processed, forced) VALUES (%(most)s, %(skip_processed)s, %(forced)s) RETURNING run_id
 
 -- name: begin
--- As for the sweep: plans by index whatever the statistics say, and the users' transactions never give way.
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
-       set_config('lock_timeout', %(lock_timeout)s, true)
+SELECT {by_index}
+
+-- name: hurry
+{hurry}
 
 -- name: open
 -- The oldest run that is not over and that nobody is busy with.
@@ -43,10 +44,18 @@ SELECT (SELECT count(*) FROM looked WHERE looked.id <= stop.id), stop.id,
 FROM stop
 
 -- name: queue
--- What is dead or waits for another try is tried now; what a daemon works on stays as it is. That is passed over first, as
--- ON CONFLICT locks a job even where it changes nothing, and store passes over what is locked.
-INSERT INTO {job} AS j (image_id, priority) SELECT id, %(priority)s FROM unnest(%(ids)s) AS id
-WHERE (SELECT w.lease_until > now() FROM {job} w WHERE w.image_id = id) IS NOT TRUE
+-- What is dead or waits for another try is tried now; what a daemon works on stays as it is, and so does what another
+-- session has locked, which is about to queue it (a trigger) or is through with it (store). Both are passed over first, as
+-- ON CONFLICT waits for a locked job, and locks one even where it changes nothing, and store passes over what is locked.
+WITH had AS MATERIALIZED (
+    SELECT w.image_id FROM {job} w
+    WHERE w.image_id = ANY(%(ids)s) AND coalesce(w.lease_until <= now(), true)
+    ORDER BY w.image_id FOR NO KEY UPDATE SKIP LOCKED
+)
+INSERT INTO {job} AS j (image_id, priority)
+SELECT image_id, %(priority)s FROM had
+UNION ALL
+SELECT id, %(priority)s FROM unnest(%(ids)s) AS id WHERE NOT EXISTS (SELECT FROM {job} w WHERE w.image_id = id)
 ON CONFLICT (image_id) DO UPDATE
 SET state = 'pending', attempts = 0, not_before = now(), lease_token = NULL, lease_until = NULL, worker = NULL,
     suspect = false, reason = NULL, last_error = NULL, failed_at = NULL

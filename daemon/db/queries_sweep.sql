@@ -1,15 +1,12 @@
 -- The sweep: one tick is one short transaction whose cost does not depend on the size of any table.
 
 -- name: begin
--- One sweeper at a time; the lock ends with the transaction, so it works behind PgBouncer too. The settings keep the
--- plans to index scans whatever the statistics say (or do not say yet). All waits of a tick together are shorter than
--- deadlock_timeout, which makes the sweep and never the users' transaction give way.
+-- One sweeper at a time; the lock ends with the transaction, so it works behind PgBouncer too.
 SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0)),
-       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
-       set_config('lock_timeout', %(lock_timeout)s, true)
+       {by_index}
 
 -- name: hurry
-SELECT set_config('lock_timeout', %(lock_timeout)s, true)
+{hurry}
 
 -- name: position
 SELECT cursor_id, highest_id, cycle, cycle_looked, cycle_found, cycle_left_out FROM {sweep} FOR UPDATE

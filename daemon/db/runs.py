@@ -13,8 +13,9 @@ from uuid import UUID
 from daemon.db.driver import Cursor
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
-from daemon.db.sweep import BACKFILL, LOCK_TIMEOUT, SweepOptions
+from daemon.db.sweep import BACKFILL, SweepOptions
 from daemon.db.walk import most_pending, room_left
+from daemon.db.yielding import LOCK_TIMEOUT, Yielding
 from daemon.records import ImageId
 from daemon.reprocess import SWEEP_PAYLOAD
 from daemon.signature import PREFIX
@@ -108,6 +109,7 @@ class _Step:
         self._queries = queries
         self._options = options
         self._signature = signature
+        self._yielding = Yielding(cursor, queries["hurry"])
 
     def run(self, row: tuple[Any, ...]) -> Fed:
         run, most, skip_processed, forced, after, taken, skipped, walked = row
@@ -128,7 +130,8 @@ class _Step:
         window = self._options.window if left is None or not counts_skipped else min(self._options.window, left)
         looked, stop, ended, ids = self._take(after, window, room, forced=forced)
         if ids:
-            self._execute("queue", ids=ids, priority=BACKFILL)
+            # Who has locked some of these queues them, or is through with them: they are the run's like the others.
+            self._yielding.execute(self._queries["queue"], ids, {"priority": BACKFILL})
             self._execute("remember", run=run, ids=ids)
         skipped = looked - len(ids) if counts_skipped else 0
         spent = left is not None and left <= len(ids) + skipped

@@ -12,10 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from daemon.db.driver import Cursor, savepoint
+from daemon.db.driver import Cursor
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.db.walk import Found, Position, Swept, advance, most_pending, reached, room_left
+from daemon.db.yielding import LOCK_TIMEOUT, Yielding
 from daemon.errors import DatabaseUnavailableError
 from daemon.records import ImageId
 from daemon.reprocess import Standing, standing, with_generation
@@ -25,16 +26,6 @@ QUERIES = Path(__file__).with_name("queries_sweep.sql")
 
 NEW, BACKFILL = 0, 1
 """Priorities: an id above all that were ever seen is a new image. Claims take the lower first."""
-
-LOCK_TIMEOUT = "200ms"
-HURRIED_LOCK_TIMEOUT = "15ms"
-"""The first wait of a tick, and each one after it: whoever holds a job for so long will hold it for longer. All of
-them together stay below the server's deadlock_timeout of one second: where two would block each other, the sweep, which
-holds what it has queued until the tick is over, gives way before a user's transaction is the victim."""
-
-LOCKED_TRIES = 24
-"""How often a tick runs into one of them before it leaves the rest to the next cycle: halving ten thousand ids down to
-the one that somebody holds takes 14."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +83,7 @@ class _Tick:
         self._queries = queries
         self._options = options
         self._signature = signature
-        self._tries_left = LOCKED_TRIES
-        self._left_out = 0
+        self._yielding = Yielding(cursor, queries["hurry"])
 
     def look_on(self) -> Swept:
         """While another sweeps: how this daemon's signature stands, and no more."""
@@ -122,9 +112,10 @@ class _Tick:
             self._save(before, replace(position, found=position.found + new))
             return replace(swept, full=True, queued=new)
         found = self._find(position.cursor, targets, room)
-        self._left_out = 0  # Of those above, the walk itself comes by.
+        # Of those left out above, the walk itself comes by.
+        before_this = self._yielding.left_out
         queued = self._queue(found.missing, BACKFILL, targets)
-        window, left_out = self._options.window, self._left_out + found.held
+        window, left_out = self._options.window, self._yielding.left_out - before_this + found.held
         after = advance(position, found, room=room, window=window, queued=queued + new, left_out=left_out)
         forgotten = self._forget(position.cursor, after.cursor)
         self._save(before, after)
@@ -179,23 +170,8 @@ class _Tick:
 
     def _queue(self, ids: Sequence[ImageId], priority: int, targets: _Targets) -> int:
         """Makes jobs, and gives how many. Whoever holds one of these jobs in an open transaction is not waited for."""
-        if not ids:
-            return 0
-        if self._tries_left <= 0:
-            self._left_out += len(ids)
-            return 0
-        try:
-            with savepoint(self._cursor):
-                self._execute("queue", ids=list(ids), priority=priority, forced_since=targets.forced_since)
-                return self._cursor.rowcount
-        except DatabaseUnavailableError:
-            self._tries_left -= 1
-            self._execute("hurry", lock_timeout=HURRIED_LOCK_TIMEOUT)
-        if len(ids) == 1:
-            self._left_out += 1
-            return 0
-        half = len(ids) // 2
-        return sum(self._queue(part, priority, targets) for part in (ids[:half], ids[half:]))
+        values = {"priority": priority, "forced_since": targets.forced_since}
+        return self._yielding.execute(self._queries["queue"], ids, values)
 
     def _forget(self, after: ImageId | None, upto: ImageId | None) -> int:
         self._execute("forget", after=after, upto=upto, window=self._options.window)

@@ -8,7 +8,8 @@ import pytest
 
 from daemon.db.names import load_queries
 from daemon.db.runs import MOST_FAILED_IDS, QUERIES, Runs
-from daemon.db.sweep import LOCK_TIMEOUT, SweepOptions
+from daemon.db.sweep import SweepOptions
+from daemon.db.yielding import LOCK_TIMEOUT
 from tests.plans import buffers, nodes
 from tests.postgres import Database, MakeDatabase
 

@@ -9,7 +9,8 @@ import pytest
 
 from daemon.db.names import load_queries
 from daemon.db.reports import QUERIES as REPORTS
-from daemon.db.sweep import LOCK_TIMEOUT, QUERIES
+from daemon.db.sweep import QUERIES
+from daemon.db.yielding import LOCK_TIMEOUT
 from daemon.errors import Reason
 from tests.plans import buffers, nodes
 from tests.postgres import Database, MakeDatabase

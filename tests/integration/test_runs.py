@@ -203,6 +203,25 @@ def test_a_step_waits_for_no_job_that_is_in_work(database: Database) -> None:
         assert runs.step(SIGNATURE).queued == 2
 
 
+@pytest.mark.parametrize("queued_before", [True, False])
+def test_a_step_leaves_out_what_an_open_transaction_holds(database: Database, *, queued_before: bool) -> None:
+    """The job of an image that a user has just written is locked, or not yet to be seen."""
+    database.insert(range(1, 21))
+    if not queued_before:
+        finish(database, range(1, 21))
+    runs = runs_of(database)
+    run = ask(runs, skip_processed=False, forced=True)
+    with closing(database.connect()) as session:
+        session.cursor().execute("UPDATE ecai.tb_image SET url = url || '?2' WHERE id = 7")
+        assert runs.step(SIGNATURE).queued == 20
+        assert pending(database) == [image for image in range(1, 21) if queued_before or image != 7]
+        session.commit()
+    assert pending(database) == list(range(1, 21))
+    finish(database, range(1, 21))
+    runs.step(SIGNATURE)
+    assert counted(look(runs, run)) == (20, 20, 0, 0)
+
+
 def test_another_daemon_goes_on_where_one_ended(untriggered: Database) -> None:
     """All that is known of a run stands in the database: a new daemon is a new `Runs`."""
     untriggered.insert(range(1, 11))

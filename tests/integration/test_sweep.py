@@ -9,8 +9,9 @@ import pytest
 
 from daemon.db.generation import Generations, Instance
 from daemon.db.names import Names
-from daemon.db.sweep import HURRIED_LOCK_TIMEOUT, LOCK_TIMEOUT, LOCKED_TRIES, SweepOptions, SweepWindow
+from daemon.db.sweep import SweepOptions, SweepWindow
 from daemon.db.walk import Swept
+from daemon.db.yielding import HURRIED_LOCK_TIMEOUT, LOCK_TIMEOUT, LOCKED_TRIES
 from tests.postgres import Database, MakeDatabase, wait_until_blocked
 
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
