@@ -32,6 +32,9 @@ def backoff(policy: RetryPolicy, attempt: int, draw: float) -> float:
 
 def decide(failure: Failure, policy: RetryPolicy, draw: float) -> Outcome:
     """What becomes of this failure: tried again, when, and at whose cost; or dead."""
+    if failure.claim.lent and failure.reason.failure_class is not FailureClass.SYSTEM:
+        # It says nothing of the image, whose own picture is tried next.
+        return _retry(failure, delay=0.0, charged=False)
     match failure.reason.failure_class:
         case FailureClass.PERMANENT:
             return _dead(failure)

@@ -49,6 +49,8 @@ class Claim:
     """When the job was made, for the end-to-end latency. None where nobody asked."""
     request: str = ""
     """The id of the HTTP request that waits for it, if one does."""
+    lent: bool = False
+    """The location is one that the caller gave instead of the image's own."""
 
     @property
     def urgent(self) -> bool:

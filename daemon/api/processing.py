@@ -166,8 +166,9 @@ def _outcome(image_id: str, told: Told, dimension: int) -> Processed:
             return Processed(success=True, image_id=image_id, dimension=dimension, message="done")
         case Dead(reason=reason):
             return _failed(image_id, reason.label, reason.explanation)
-        case Retry(reason=reason, delay=delay):
-            return _failed(image_id, reason.label, f"{explain(reason.label)}; it is tried again in {delay:.0f} s")
+        case Retry(claim=claim, reason=reason, delay=delay):
+            then = "the image's own location is tried next" if claim.lent else f"it is tried again in {delay:.0f} s"
+            return _failed(image_id, reason.label, f"{explain(reason.label)}; {then}")
         case Released():
             return _failed(image_id, "not_serving", "the daemon is stopping; the image is in the queue again")
 

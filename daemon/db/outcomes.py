@@ -190,7 +190,7 @@ def _settlement(outcome: Dead | Retry | Released) -> _Settlement:
                 claim=outcome.claim,
                 given_back=0 if outcome.charged else 1,
                 delay=outcome.delay,
-                suspect=outcome.reason.failure_class is FailureClass.CRASH,
+                suspect=outcome.reason.failure_class is FailureClass.CRASH and not outcome.claim.lent,
                 reason=outcome.reason.label,
                 detail=_storable(outcome.detail),
             )

@@ -118,6 +118,7 @@ class Wants:
             suspect=suspect,
             enqueued_at=enqueued_at,
             request=request,
+            lent=bool(location),
         )
 
     def _location(self, cursor: Cursor, image_id: ImageId) -> str | StoredBytes:

@@ -253,6 +253,16 @@ def test_another_url_may_be_given_for_an_image(idle: Daemon, web: Web, tables: T
     assert (refused.status_code, refused.json()["reason"]) == (422, "unsupported_scheme")
 
 
+@pytest.mark.parametrize("body", [None, b"<html>no picture</html>"])
+def test_a_wrong_url_costs_the_image_nothing(idle: Daemon, web: Web, tables: Tables, body: bytes | None) -> None:
+    url = web.base + "/typo.jpg" if body is None else web.add("/typo.jpg", body)
+    tables.insert({1: web.add("/own.jpg", picture(1))})
+    failed = post(idle, "/process/image", json={"image_id": "1", "image_url": url}).json()
+    assert not failed["success"]
+    assert "own location is tried next" in failed["message"]
+    tables.wait(lambda: set(tables.vectors()) == {1}, "the vector of its own picture")
+
+
 @pytest.mark.parametrize("image_id", ["404", "not a number", str(2**80), "-1", "1.5", "' OR 1=1"])
 def test_an_image_that_is_not_there_is_404(idle: Daemon, image_id: str) -> None:
     for answer in (

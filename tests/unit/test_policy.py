@@ -1,5 +1,6 @@
 """What becomes of a failure: decided by its reason's class, the attempt, and nothing else."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -72,6 +73,15 @@ def test_a_fault_of_the_system_charges_nobody(reason: Reason, attempt: int, susp
     outcome = decide(failure(reason, attempt=attempt, suspect=suspect), POLICY, 0.0)
     assert isinstance(outcome, Retry)
     assert (outcome.charged, outcome.delay) == (False, backoff(POLICY, SYSTEM_DELAY_ATTEMPTS, 0.0))
+
+
+@pytest.mark.parametrize("reason", [one for one in Reason if one.failure_class is not FailureClass.SYSTEM])
+@pytest.mark.parametrize("attempt", [1, 99])
+def test_a_location_that_a_caller_gave_says_nothing_of_the_image(reason: Reason, attempt: int) -> None:
+    own = failure(reason, attempt=attempt, suspect=True, retry_after=5.0)
+    outcome = decide(replace(own, claim=replace(own.claim, lent=True)), POLICY, 0.5)
+    assert isinstance(outcome, Retry)
+    assert (outcome.delay, outcome.charged) == (0.0, False)
 
 
 def test_a_fault_of_the_system_waits_as_long_as_it_is_told() -> None:
