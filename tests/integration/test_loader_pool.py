@@ -355,6 +355,15 @@ def test_a_picture_that_cannot_be_fetched_for_want_of_memory_is_given_up(folder:
         assert reason(rig.load([server.url], timeout=120)[server.url]) is Reason.DECODER_MEMORY
 
 
+def test_files_of_a_folder_that_is_mounted_late_are_loaded_then(tmp_path: Path) -> None:
+    path = tmp_path / "late" / "0.png"
+    with Rig(options(path.parent, processes=1)) as rig:
+        assert reason(rig.load([str(path)])[str(path)]) is Reason.ROOT_UNAVAILABLE
+        path.parent.mkdir()
+        path.write_bytes(PICTURE)
+        assert reason(rig.load([str(path)])[str(path)]) is None
+
+
 def test_a_picture_with_too_many_words_costs_only_itself(folder: Path) -> None:
     bad = folder / "wordy.png"
     bad.write_bytes(wordy())
