@@ -88,6 +88,11 @@ class Reason(Enum):
     VECTOR_REFUSED = ("vector_refused", FailureClass.PERMANENT, "the table of vectors refuses the row")
     # Not the image's fault.
     HOST_UNAVAILABLE = ("host_unavailable", FailureClass.SYSTEM, "its host keeps failing and is left alone for a while")
+    ROOT_UNAVAILABLE = (
+        "root_unavailable",
+        FailureClass.SYSTEM,
+        "its folder in fetch.file_roots is not there or is empty: is it mounted?",
+    )
     LOADER_LOST = ("loader_lost", FailureClass.SYSTEM, "the loader died over another image")
     DATABASE_FAILED = ("database_failed", FailureClass.SYSTEM, "the database could not give the image's bytes just now")
     ENGINE_FAILED = ("engine_failed", FailureClass.SYSTEM, "the engine could not work")

@@ -1,7 +1,9 @@
 """Shared by the tests of the loaders: a pool whose results can be waited for, and the pictures that they load."""
 
 import os
+import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -135,6 +137,13 @@ def encoded(kind: str = "JPEG", image: Image.Image | None = None, **given: Any) 
     target = BytesIO()
     (image or picture()).save(target, kind, **given)
     return target.getvalue()
+
+
+def wordy() -> bytes:
+    """A PNG of some KB with more text in it, unpacked, than Pillow takes."""
+    data, body = encoded("PNG", picture((8, 8))), b"zTXt" + b"a\0\0" + zlib.compress(bytes(8_000_000), 9)
+    text = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return data[:33] + text * 9 + data[33:]
 
 
 def is_alive(pid: int) -> bool:

@@ -120,7 +120,7 @@ class Slots:
 
 @dataclass
 class FakeWritten:
-    overtaken: Sequence[ImageId] = ()
+    overtaken: Sequence[Claim] = ()
     locked: Sequence[Claim] = ()
     refused: Sequence[Dead] = ()
 
@@ -138,7 +138,8 @@ class FakeWriter:
         if self.errors:
             raise self.errors.pop(0)
         self.written.extend(outcomes)
-        return FakeWritten(self.overtaken, refused=self.refused)
+        overtaken = [outcome.claim for outcome in outcomes if outcome.claim.image_id in self.overtaken]
+        return FakeWritten(overtaken, refused=self.refused)
 
 
 class FakeLoaders:

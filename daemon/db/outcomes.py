@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import numpy as np
 
@@ -29,10 +30,13 @@ LONGEST_DETAIL = 2000
 LOCK_IMAGE = "FOR KEY SHARE SKIP LOCKED"
 FOREIGN_KEY_VIOLATION = "23503"
 
+_Key = tuple[ImageId, UUID]
+"""Of a claim: of one image, there may be an overtaken one beside the one that holds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """How many of each outcome took effect, and the images whose outcome did not.
+    """How many of each outcome took effect, and the claims whose outcome did not.
 
     Those were overtaken (changed, deleted, taken over), or were locked by another session and go back to the queue.
     `locked` are claims whose job was locked, so that it was neither written nor given back: to be written again.
@@ -44,7 +48,7 @@ class Written:
     dead: int = 0
     retried: int = 0
     released: int = 0
-    overtaken: tuple[ImageId, ...] = ()
+    overtaken: tuple[Claim, ...] = ()
     locked: tuple[Claim, ...] = ()
     refused: tuple[Dead, ...] = ()
 
@@ -104,7 +108,7 @@ class OutcomeWriter:
         # Deferred constraints and triggers object at COMMIT only.
         with refusals_of_rows(), self._pool.transaction() as cursor:
             done = self._store(cursor, stored) | self._settle(cursor, settled)
-            locked = self._locked(cursor, [one.claim for one in outcomes if one.claim.image_id not in done])
+            locked = self._locked(cursor, [one.claim for one in outcomes if _key(one.claim) not in done])
         return _count(outcomes, done, locked)
 
     def _write_without_vectors(self, outcomes: Sequence[Outcome]) -> Written:
@@ -112,8 +116,8 @@ class OutcomeWriter:
         settled = [_postponement(one.claim) if isinstance(one, Stored) else _settlement(one) for one in outcomes]
         with self._pool.transaction() as cursor:
             done = self._settle(cursor, settled)
-            locked = self._locked(cursor, [one.claim for one in outcomes if one.claim.image_id not in done])
-        others = done - {one.claim.image_id for one in outcomes if isinstance(one, Stored)}
+            locked = self._locked(cursor, [one.claim for one in outcomes if _key(one.claim) not in done])
+        others = done - {_key(one.claim) for one in outcomes if isinstance(one, Stored)}
         return _count(outcomes, others, locked)
 
     def _write_instead(self, outcome: Outcome, error: DatabaseError | DatabaseUnavailableError) -> Written:
@@ -129,10 +133,10 @@ class OutcomeWriter:
             held = () if done else self._locked(cursor, [outcome.claim])
         if done and not locked:
             return Written(dead=1, refused=(dead,))
-        return Written(locked=held) if held else Written(overtaken=(outcome.claim.image_id,))
+        return Written(locked=held) if held else Written(overtaken=(outcome.claim,))
 
-    def _store(self, cursor: Cursor, stored: Sequence[Stored]) -> set[ImageId]:
-        """The images whose vectors were written."""
+    def _store(self, cursor: Cursor, stored: Sequence[Stored]) -> set[_Key]:
+        """The claims whose vectors were written."""
         if not stored:
             return set()
         claims, vectors = [one.claim for one in stored], np.stack([one.vector for one in stored])
@@ -141,20 +145,20 @@ class OutcomeWriter:
         with locks_of_rows():
             cursor.copy_expert(statements["stage"], BytesIO(encode(claims, vectors, self._column.kind)))
             cursor.execute(statements["store"], self._parameters(vectors.shape[1]))
-        return {image_id for (image_id,) in cursor.fetchall()}
+        return set(cursor.fetchall())
 
     def _parameters(self, dimension: int) -> dict[str, Any]:
         return {"signature": self._signature, "dimension": dimension, "postpone_seconds": POSTPONE_SECONDS}
 
-    def _settle(self, cursor: Cursor, settled: Sequence["_Settlement"]) -> set[ImageId]:
-        """The images whose jobs were changed."""
+    def _settle(self, cursor: Cursor, settled: Sequence["_Settlement"]) -> set[_Key]:
+        """The claims whose jobs were changed."""
         if not settled:
             return set()
         columns = zip(*(one[1:] for one in settled), strict=True)
         values = dict(zip(_Settlement._fields[1:], map(list, columns), strict=True))
         claims = [one.claim for one in settled]
         cursor.execute(self._statements(id_kind(claims[0].image_id))["settle"], values | fences(claims))
-        return {image_id for (image_id,) in cursor.fetchall()}
+        return set(cursor.fetchall())
 
     def _locked(self, cursor: Cursor, claims: Sequence[Claim]) -> tuple[Claim, ...]:
         """Those of these claims, for which nothing was written, that hold all the same."""
@@ -162,7 +166,7 @@ class OutcomeWriter:
             return ()
         cursor.execute(self._statements(id_kind(claims[0].image_id))["hold"], fences(claims))
         held = set(cursor.fetchall())
-        return tuple(claim for claim in claims if (claim.image_id, claim.token) in held)
+        return tuple(claim for claim in claims if _key(claim) in held)
 
 
 class _Settlement(NamedTuple):
@@ -196,6 +200,10 @@ def _settlement(outcome: Dead | Retry | Released) -> _Settlement:
             )
 
 
+def _key(claim: Claim) -> _Key:
+    return claim.image_id, claim.token
+
+
 def _postponement(claim: Claim) -> _Settlement:
     return _Settlement(claim=claim, given_back=1, delay=POSTPONE_SECONDS)
 
@@ -209,15 +217,15 @@ def _storable(detail: str) -> str:
     return detail[:LONGEST_DETAIL].replace("\x00", "").encode("utf-8", "replace").decode()
 
 
-def _count(outcomes: Sequence[Outcome], done: set[ImageId], locked: tuple[Claim, ...]) -> Written:
-    kinds = [type(outcome) for outcome in outcomes if outcome.claim.image_id in done]
-    settled = done | {claim.image_id for claim in locked}
+def _count(outcomes: Sequence[Outcome], done: set[_Key], locked: tuple[Claim, ...]) -> Written:
+    kinds = [type(outcome) for outcome in outcomes if _key(outcome.claim) in done]
+    settled = done | {_key(claim) for claim in locked}
     return Written(
         stored=kinds.count(Stored),
         dead=kinds.count(Dead),
         retried=kinds.count(Retry),
         released=kinds.count(Released),
-        overtaken=tuple(one.claim.image_id for one in outcomes if one.claim.image_id not in settled),
+        overtaken=tuple(one.claim for one in outcomes if _key(one.claim) not in settled),
         locked=locked,
     )
 

@@ -19,9 +19,10 @@ COPY {stage} (image_id, revision, token, vector) FROM STDIN (FORMAT binary)
 -- name: store
 -- The fenced store. `held`: the jobs that are still these claims', locked. `alive`: their images, locked against
 -- deletion. `free`: of those, the ones whose vector nobody else has locked. Exactly these are upserted and their jobs
--- deleted. A job whose image is gone goes too; one whose image or vector somebody holds goes back, uncharged.
+-- deleted. A job whose image is gone goes too; one whose image or vector somebody holds goes back, uncharged. The tokens
+-- tell which claim it was: of one image, one that was overtaken may lie in the stage beside the one that holds.
 WITH held AS MATERIALIZED (
-    SELECT j.image_id, s.vector
+    SELECT j.image_id, s.token, s.vector
     FROM {stage} s JOIN {job} j ON j.image_id = s.image_id AND j.revision = s.revision AND j.lease_token = s.token
     WHERE j.state = 'pending' AND j.image_id = ANY(ARRAY(SELECT image_id FROM {stage}))
     ORDER BY j.image_id
@@ -54,14 +55,16 @@ WITH held AS MATERIALIZED (
     WHERE image_id IN (
         SELECT image_id FROM held EXCEPT SELECT image_id FROM free EXCEPT SELECT image_id FROM gone
     )
+), written AS (
+    INSERT INTO {target} AS t ({target_id}, {target_vector}, {target_version}{and_dimension})
+    SELECT h.image_id, h.vector, %(signature)s{and_dimension_value}
+    FROM held h WHERE h.image_id IN (SELECT image_id FROM free)
+    ORDER BY h.image_id
+    ON CONFLICT ({target_id}) DO UPDATE
+    SET {target_vector} = EXCLUDED.{target_vector}, {target_version} = EXCLUDED.{target_version}{and_set_dimension}
+    RETURNING t.{target_id} AS image_id
 )
-INSERT INTO {target} AS t ({target_id}, {target_vector}, {target_version}{and_dimension})
-SELECT h.image_id, h.vector, %(signature)s{and_dimension_value}
-FROM held h WHERE h.image_id IN (SELECT image_id FROM free)
-ORDER BY h.image_id
-ON CONFLICT ({target_id}) DO UPDATE
-SET {target_vector} = EXCLUDED.{target_vector}, {target_version} = EXCLUDED.{target_version}{and_set_dimension}
-RETURNING t.{target_id}
+SELECT h.image_id, h.token FROM held h WHERE h.image_id IN (SELECT image_id FROM written)
 
 -- name: settle
 -- What became of claims that have no vector. A reason that is not given leaves the one that is there, and a job that
@@ -76,7 +79,7 @@ SET state = o.state,
     last_error = CASE WHEN o.reason IS NULL THEN j.last_error ELSE o.detail END,
     failed_at = CASE WHEN o.reason IS NULL THEN j.failed_at ELSE now() END
 FROM (
-    SELECT l.image_id, c.state, c.given_back, c.delay, c.suspect, c.reason, c.detail
+    SELECT l.image_id, c.token, c.state, c.given_back, c.delay, c.suspect, c.reason, c.detail
     FROM unnest(
         %(ids)s, %(revisions)s::bigint[], %(tokens)s::uuid[], %(state)s::text[], %(given_back)s::integer[],
         %(delay)s::double precision[], %(suspect)s::boolean[], %(reason)s::text[], %(detail)s::text[]
@@ -87,7 +90,7 @@ FROM (
     FOR NO KEY UPDATE OF l SKIP LOCKED
 ) o
 WHERE j.image_id = o.image_id
-RETURNING j.image_id
+RETURNING j.image_id, o.token
 
 -- name: hold
 -- Of claims that nothing was written about, those whose jobs are still theirs: these were not overtaken, but locked.

@@ -70,13 +70,15 @@ class Reports:
         reasons = [one.label for one in Reason] if reason is None else [reason.label]
         with self._pool.transaction() as cursor:
             cursor.execute(self._queries["failures"], {"reasons": reasons, "limit": limit})
-            return [_failure(row) for row in cursor.fetchall()]
+            rows = cursor.fetchall()
+        return [_failure(row) for row in rows]
 
     def waiting(self, limit: int = 100) -> list[WaitingSeen]:
         """Images that failed and are tried again, the next one first."""
         with self._pool.transaction() as cursor:
             cursor.execute(self._queries["waiting"], {"limit": limit})
-            return [_waiting(row) for row in cursor.fetchall()]
+            rows = cursor.fetchall()
+        return [_waiting(row) for row in rows]
 
     def dead(self) -> Mapping[str, Figure]:
         """How many images failed for good, by reason; without the reasons that none did."""

@@ -22,6 +22,7 @@ REMEDIES = {
     "fetch.allow_hosts",
     Reason.BLOCKED_PORT: "if the images lie there, add the port to fetch.allow_ports",
     Reason.BLOCKED_PATH: "if the images lie there, add their folder to fetch.file_roots",
+    Reason.ROOT_UNAVAILABLE: "mount what holds the images; they wait until it is there",
     Reason.DNS_FAILURE: "see that this machine can resolve the name, in the daemon's sandbox as well",
     Reason.TLS_FAILURE: "for a server with a certificate of your own, name its authority in fetch.ca_file",
     Reason.FORBIDDEN: "a file has to be readable for the daemon's user; a server has to let it in",

@@ -30,6 +30,7 @@ from daemon.loader.problem import LoadError
 from daemon.loader.sniff import Format, is_beginning, sniff
 from daemon.loader.thumbnail import encode_small
 from daemon.loader.variant import unknown_variant
+from daemon.loader.verdict import tells_of_memory
 
 DRAFT_FACTOR = 2
 """A JPEG is decoded no smaller than this times the target: its pixels are then 1.5 levels off those of a full decode at
@@ -126,7 +127,7 @@ def _decoded(data: bytes, finish: Finish, *, size: int, max_pixels: int, srgb: b
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise LoadError(Reason.TOO_MANY_PIXELS, f"limit {max_pixels}") from None
     except _PICTURE_FAULTS as error:
-        if "memory" in str(error).lower():  # Codecs that report a failed allocation in words.
+        if tells_of_memory(str(error)):  # Codecs that report a failed allocation in words.
             raise MemoryError from error
         raise _explain(kind.name, data, error) from error
 

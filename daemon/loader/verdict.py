@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from daemon.errors import Reason
 
 _MEMORY_WORDS = ("memoryerror", "bad_alloc", "out of memory", "cannot allocate", "memory allocation")
+_REFUSAL = "memory allocation error: security limit exceeded"
+"""How libheif says that a picture is larger than it takes: nothing was allocated."""
 
 MOST_LOSSES = 2
 """Deaths from outside that an image survives before it is suspected itself."""
@@ -49,5 +51,13 @@ def blame(death: Death, *, memory_limit: int) -> Reason | None:
         return Reason.DECODER_MEMORY if death.peak_bytes > memory_limit // 2 else None
     if death.status == 0:
         return None
-    words = death.last_words.lower()
-    return Reason.DECODER_MEMORY if any(word in words for word in _MEMORY_WORDS) else Reason.DECODER_CRASH
+    return Reason.DECODER_MEMORY if tells_of_memory(death.last_words) else Reason.DECODER_CRASH
+
+
+def tells_of_memory(words: str) -> bool:
+    """Whether a library says in these words that it got no memory.
+
+    That it refuses to ask for so much is another matter: the picture is to blame, and the process as good as before.
+    """
+    lower = words.lower().replace(_REFUSAL, "")
+    return any(word in lower for word in _MEMORY_WORDS)

@@ -13,7 +13,7 @@ from daemon.pipeline.again import Again
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.inflight import Inflight
 from daemon.policy import Pause, RetryPolicy, decide
-from daemon.records import Claim, Dead, Embedded, Failure, ImageId, Outcome, Released, Result, Stored
+from daemon.records import Claim, Dead, Embedded, Failure, Outcome, Released, Result, Stored
 
 STAGE = "store"
 
@@ -27,12 +27,12 @@ LAST_TRIES_SECONDS = 5.0
 
 
 class Written(Protocol):
-    """What a write came to: the images whose claim had been overtaken, those whose vector the table refuses, and the
-    claims whose job another session had locked.
+    """What a write came to: the claims that had been overtaken, those whose job another session had locked, and those
+    whose vector the table refuses.
     """
 
     @property
-    def overtaken(self) -> Sequence[ImageId]: ...
+    def overtaken(self) -> Sequence[Claim]: ...
     @property
     def locked(self) -> Sequence[Claim]: ...
     @property
@@ -136,14 +136,15 @@ class StoreStage:
 
     def _report(self, outcomes: Sequence[Outcome], written: Written) -> None:
         now, instead = datetime.now(UTC), {dead.claim: dead for dead in written.refused}
-        lost = {*written.overtaken, *(claim.image_id for claim in written.locked)}
+        # Not by their images: the claim that overtook another may be among these too.
+        lost = {*written.overtaken, *written.locked}
         for decided in outcomes:
             outcome = instead.get(decided.claim, decided)
-            took_effect = outcome.claim.image_id not in lost
+            took_effect = outcome.claim not in lost
             self._tell(outcome, took_effect)
             if took_effect:
                 self._emit(Settled(outcome=outcome, seconds=_age(outcome.claim, now)))
-        if overtaken := sum(outcome.claim.image_id in lost for outcome in outcomes):
+        if overtaken := sum(outcome.claim in lost for outcome in outcomes):
             self._emit(Overtaken(count=overtaken))
 
 

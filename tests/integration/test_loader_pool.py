@@ -37,6 +37,7 @@ from tests.loading import (
     open_files,
     picture,
     reason,
+    wordy,
 )
 from tests.servers import Request, body, serve, status
 
@@ -352,6 +353,28 @@ def test_a_picture_that_cannot_be_fetched_for_want_of_memory_is_given_up(folder:
     hungry = replace(options(folder, processes=1, memory_mb=64), fetch=replace(LOOPBACK, max_bytes=1 << 30))
     with serve({"*": endless}) as server, Rig(hungry) as rig:
         assert reason(rig.load([server.url], timeout=120)[server.url]) is Reason.DECODER_MEMORY
+
+
+def test_files_of_a_folder_that_is_mounted_late_are_loaded_then(tmp_path: Path) -> None:
+    path = tmp_path / "late" / "0.png"
+    with Rig(options(path.parent, processes=1)) as rig:
+        assert reason(rig.load([str(path)])[str(path)]) is Reason.ROOT_UNAVAILABLE
+        path.parent.mkdir()
+        path.write_bytes(PICTURE)
+        assert reason(rig.load([str(path)])[str(path)]) is None
+
+
+def test_a_picture_with_too_many_words_costs_only_itself(folder: Path) -> None:
+    bad = folder / "wordy.png"
+    bad.write_bytes(wordy())
+    with Rig(options(folder, processes=1)) as rig:
+        rig.load(locations(folder)[:1])
+        before = rig.pids()
+        results = rig.load([str(bad), *locations(folder)])
+        assert reason(results.pop(str(bad))) is Reason.CORRUPT_IMAGE
+        assert set(map(reason, results.values())) == {None}
+        assert rig.pids() == before
+        assert rig.seen(LoaderEnded) == []
 
 
 def test_an_upload_that_there_is_no_room_for_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:

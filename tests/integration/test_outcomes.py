@@ -100,7 +100,7 @@ def test_an_overtaken_claim_writes_nothing(database: Database, overtake: str, fa
     database.execute(overtake)
     before = database.execute("SELECT * FROM vectord.job WHERE image_id IN (2, 20)")
     written = writer_of(database).write([*stored([claims[0], claims[2]]), fates(claims[1])[fate]])
-    assert written == Written(stored=2, overtaken=(2,))
+    assert written == Written(stored=2, overtaken=(claims[1],))
     assert database.execute(IMAGES) == [(1,), (3,)]
     assert database.execute("SELECT * FROM vectord.job WHERE image_id IN (2, 20)") == before
 
@@ -110,8 +110,22 @@ def test_a_claim_taken_over_is_stored_by_who_has_it_now(database: Database) -> N
     database.execute("UPDATE vectord.job SET lease_until = now() - interval '1 second'")
     second = queue_of(database, "two").claim(1)
     writer = writer_of(database)
-    assert writer.write(stored(first)).overtaken == (1,)
+    assert writer.write(stored(first)).overtaken == tuple(first)
     assert writer.write(stored(second)).stored == 1
+
+
+@pytest.mark.parametrize("fate", ["stored", "dead", "retry", "released"])
+@pytest.mark.parametrize("stale_fate", ["stored", "dead"])
+def test_an_overtaken_claim_beside_the_one_that_holds(database: Database, stale_fate: str, fate: str) -> None:
+    """The image changed while it was in work, and both ends come at once."""
+    (stale,) = claimed(database, [1])
+    database.execute("UPDATE ecai.tb_image SET url = 'http://example.test/new' WHERE id = 1")
+    (fresh,) = queue_of(database).claim(1)
+    written = writer_of(database).write([fates(stale)[stale_fate], fates(fresh)[fate]])
+    counts = {"stored": written.stored, "dead": written.dead, "retry": written.retried, "released": written.released}
+    assert counts == dict.fromkeys(counts, 0) | {fate: 1}
+    assert written.overtaken == (stale,)
+    assert database.execute(IMAGES) == ([(1,)] if fate == "stored" else [])
 
 
 def test_an_expired_lease_that_nobody_took_still_holds(database: Database) -> None:
@@ -123,7 +137,7 @@ def test_an_expired_lease_that_nobody_took_still_holds(database: Database) -> No
 def test_an_image_deleted_behind_our_back_leaves_neither_vector_nor_job(database: Database) -> None:
     claims = claimed(database, [1, 2])
     database.execute("ALTER TABLE ecai.tb_image DISABLE TRIGGER USER; DELETE FROM ecai.tb_image WHERE id = 1")
-    assert writer_of(database).write(stored(claims)) == Written(stored=1, overtaken=(1,))
+    assert writer_of(database).write(stored(claims)) == Written(stored=1, overtaken=(claims[0],))
     assert database.execute(IMAGES) == [(2,)]
     assert database.execute(JOBS) == []
 
@@ -136,7 +150,7 @@ def test_a_deletion_under_way_is_not_waited_for(database: Database, ends: str) -
         # The trigger is out of the way, so that it is the image that is locked and not its job too.
         database.execute("ALTER TABLE ecai.tb_image DISABLE TRIGGER USER")
         session.cursor().execute("DELETE FROM ecai.tb_image WHERE id = 1")
-        assert writer.write(stored(claims)) == Written(stored=1, overtaken=(1,))
+        assert writer.write(stored(claims)) == Written(stored=1, overtaken=(claims[0],))
         # Nobody's fault, so it goes back uncharged.
         assert database.execute(JOBS) == [(1, "pending", 0, None)]
         getattr(session, ends)()
@@ -158,7 +172,7 @@ def test_an_update_under_way_is_not_waited_for(database: Database, ends: str) ->
         getattr(session, ends)()
     # Committed, it is a new revision and due; rolled back, the claim still holds.
     again = writer.write(stored(claims[:1]))
-    assert again == (Written(overtaken=(1,)) if ends == "commit" else Written(stored=1))
+    assert again == (Written(overtaken=(claims[0],)) if ends == "commit" else Written(stored=1))
     assert [claim.revision for claim in queue_of(database).claim(1)] == ([2] if ends == "commit" else [])
 
 
@@ -171,7 +185,7 @@ def test_a_job_that_somebody_has_locked_is_told_from_an_overtaken_one(database: 
     with closing(database.connect()) as session:
         session.cursor().execute("SELECT FROM vectord.job WHERE image_id = 2 FOR UPDATE")
         written = writer.write(outcomes)
-        assert (written.locked, written.overtaken) == ((claims[1],), (3,))
+        assert (written.locked, written.overtaken) == ((claims[1],), (claims[2],))
         assert writer.write(outcomes[1:2]) == Written(locked=(claims[1],))
         session.rollback()
     assert total(writer.write(outcomes[1:2])) == 1
@@ -186,7 +200,7 @@ def test_a_job_and_its_vector_that_somebody_has_locked(database: Database) -> No
             other.cursor().execute("SELECT FROM vectord.job WHERE image_id = 1 FOR UPDATE")
             assert writer_of(database).write(stored(claims)) == Written(stored=1, locked=(claims[0],))
             other.rollback()
-        assert writer_of(database).write(stored(claims[:1])) == Written(overtaken=(1,))
+        assert writer_of(database).write(stored(claims[:1])) == Written(overtaken=(claims[0],))
     assert database.execute(JOBS) == [(1, "pending", 0, None)]
 
 
@@ -202,7 +216,7 @@ def test_a_vector_that_somebody_has_locked_is_not_waited_for(database: Database)
     database.execute("INSERT INTO tb_hsx_img_value (image_id, feature_vector) VALUES (1, '[1,2,3,4]')")
     with closing(database.connect()) as session:
         session.cursor().execute("UPDATE tb_hsx_img_value SET model_version = 'theirs' WHERE image_id = 1")
-        assert writer_of(database).write(stored(claims)) == Written(stored=1, overtaken=(1,))
+        assert writer_of(database).write(stored(claims)) == Written(stored=1, overtaken=(claims[0],))
         session.commit()
     assert database.execute(JOBS) == [(1, "pending", 0, None)]
     assert database.execute("SELECT not_before > now(), lease_token FROM vectord.job") == [(True, None)]
@@ -212,7 +226,7 @@ def test_a_vector_that_somebody_is_inserting_costs_its_neighbours_nothing(databa
     claims = claimed(database, range(1, 6))
     with closing(database.connect()) as session:
         session.cursor().execute("INSERT INTO tb_hsx_img_value (image_id, feature_vector) VALUES (4, '[1,2,3,4]')")
-        assert writer_of(database).write(stored(claims)) == Written(stored=4, overtaken=(4,))
+        assert writer_of(database).write(stored(claims)) == Written(stored=4, overtaken=(claims[3],))
     assert database.execute(IMAGES) == [(1,), (2,), (3,), (5,)]
     assert database.execute(JOBS) == [(4, "pending", 0, None)]
 
@@ -242,7 +256,7 @@ def test_a_writer_does_not_bear_with_others_for_as_long_as_a_lease(
         assert tries < 2 * LOCKED_TRIES
         assert written.released == 1
         assert written.stored + len(written.overtaken) == 63
-        assert set(range(1, 64, 2)) <= set(written.overtaken)
+        assert set(range(1, 64, 2)) <= {claim.image_id for claim in written.overtaken}
         session.rollback()
     assert database.execute("SELECT DISTINCT state, attempts, lease_token IS NULL FROM vectord.job") == [
         ("pending", 0, True)
@@ -287,7 +301,7 @@ def test_a_deletion_that_ends_in_mid_store_is_no_error(database: Database) -> No
         with database.in_thread(lambda: writer.write(stored(claims))) as writing:
             wait_until_blocked(database, by=session)
             session.commit()
-            assert writing.result(60) == Written(stored=1, overtaken=(1,))
+            assert writing.result(60) == Written(stored=1, overtaken=(claims[0],))
     assert database.execute(IMAGES) == [(2,)]
     assert database.execute(JOBS) == []
 
@@ -387,11 +401,11 @@ def test_nothing_is_written_for_nothing(database: Database) -> None:
 
 def test_writing_again_what_was_written_is_harmless(database: Database) -> None:
     """As after a connection that broke at the commit, when nobody knows whether it happened."""
-    outcomes = stored(claimed(database, [1, 2]))
-    writer = writer_of(database)
+    claims = claimed(database, [1, 2])
+    outcomes, writer = stored(claims), writer_of(database)
     writer.write(outcomes)
     before = database.execute(VECTORS)
-    assert writer.write(outcomes) == Written(overtaken=(1, 2))
+    assert writer.write(outcomes) == Written(overtaken=tuple(claims))
     assert database.execute(VECTORS) == before
 
 

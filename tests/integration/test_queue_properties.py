@@ -253,12 +253,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     def write_outcomes(self, outcomes: list[Outcome]) -> None:
         held = [one for one in outcomes if self.holds(one.claim)]
-        stale = sorted(one.claim.image_id for one in outcomes if one not in held)
         written = self.writer.write(outcomes)
         # Of one image, a stale claim and the present one may be among them.
-        lost = {one.claim.image_id for one in held}
-        assert sorted(written.overtaken) == [image for image in stale if image not in lost]
-        assert total(written) >= len(held)
+        assert written.overtaken == tuple(one.claim for one in outcomes if one not in held)
+        assert total(written) == len(held)
         for one in held:
             self.apply(one)
 

@@ -18,7 +18,7 @@ from daemon.errors import Reason
 from daemon.loader.decode import decode, prepare
 from daemon.loader.problem import LoadError
 from daemon.loader.sniff import sniff
-from tests.loading import SHARED, encoded, picture
+from tests.loading import SHARED, encoded, picture, wordy
 
 SIZE = 56
 MOST = 50_000_000
@@ -388,6 +388,27 @@ def test_a_bomb_is_known_by_its_header(shape: tuple[int, int]) -> None:
 def test_an_extreme_shape_takes_no_extreme_memory() -> None:
     data = encoded("PNG", Image.new("L", (2_000_000, 2), 77))
     assert np.abs(pixels(data) - 77).max() == 0
+
+
+def test_texts_that_pillow_refuses_are_no_want_of_memory() -> None:
+    assert reason(wordy()) is Reason.CORRUPT_IMAGE
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is None, reason="pillow-heif is not installed")
+def test_a_size_that_libheif_refuses_is_no_want_of_memory() -> None:
+    # Cropped, so that its outer size is not that which counts as its pixels.
+    data = encoded("HEIF", picture((64, 48)))
+    at = data.index(b"ispe") + 8
+    assert reason(data[:at] + struct.pack(">II", 65535, 65535) + data[at + 8 :]) is Reason.CORRUPT_IMAGE
+
+
+def test_a_codec_that_says_in_words_that_it_got_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("out of memory error when reading image file")
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(MemoryError):
+        decode(encoded("PNG"), size=SIZE, max_pixels=MOST)
 
 
 def test_a_lossless_jpeg_is_unsupported_and_not_corrupt() -> None:

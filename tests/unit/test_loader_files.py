@@ -1,5 +1,6 @@
 """Files below the roots, and nothing else; objects in stores, and no way round."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from daemon.loader.files import read_file
 from daemon.loader.options import FetchOptions
 from daemon.loader.problem import LoadError
 from daemon.loader.stores import DRIVERS, read_object
+from daemon.policy import RetryPolicy, decide
+from daemon.records import Failure, Retry
+from tests.loading import claim
 
 LIMIT = 1000
 CONTENT = b"the content"
@@ -106,7 +110,7 @@ def test_a_link_that_changes_under_our_hands_is_caught(
         return answer
 
     monkeypatch.setattr(os.path, "realpath", swap)
-    assert reason("x.jpg", root) in {Reason.BLOCKED_PATH, Reason.NOT_FOUND}
+    assert reason("x.jpg", root) in {Reason.BLOCKED_PATH, Reason.ROOT_UNAVAILABLE}
 
 
 def test_only_regular_files_are_read(root: Path) -> None:
@@ -133,6 +137,54 @@ def test_missing_forbidden_and_too_large(root: Path) -> None:
     assert reason("large.jpg", root) is Reason.TOO_LARGE
     assert len(read("just.jpg", root)) == LIMIT
     assert reason("n" * 300, root) is Reason.FILE_ERROR
+
+
+@pytest.mark.parametrize("path", ["x.jpg", "a/x.jpg"])
+def test_a_root_that_is_not_mounted_is_no_images_fault(tmp_path: Path, path: str) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for root in (empty, tmp_path / "missing"):
+        found = reason(path, root)
+        assert found is Reason.ROOT_UNAVAILABLE
+        failure = Failure(claim=claim(path, attempt=5), stage="load", reason=found)
+        outcome = decide(failure, RetryPolicy(max_attempts=5), 0.5)
+        assert isinstance(outcome, Retry)
+        assert not outcome.charged
+        assert outcome.delay > 0
+    (empty / "y.jpg").write_bytes(CONTENT)
+    assert reason(path, empty) is Reason.NOT_FOUND
+
+
+def test_the_innermost_root_counts(root: Path) -> None:
+    mount = root / "mount"
+    mount.mkdir()
+    assert reason("mount/x.jpg", root) is Reason.NOT_FOUND
+    assert reason("mount/x.jpg", root, mount) is Reason.ROOT_UNAVAILABLE
+
+
+def test_a_root_that_does_not_answer_is_no_images_fault(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a network file system whose server is away."""
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(os, "open", fail)
+    assert reason("x.jpg", root) is Reason.FILE_ERROR
+    monkeypatch.setattr(os, "scandir", fail)
+    assert reason("x.jpg", root) is Reason.ROOT_UNAVAILABLE
+
+
+def test_a_root_may_be_a_single_file(root: Path) -> None:
+    assert read(root / "x.jpg", root / "x.jpg") == CONTENT
+    assert reason(root / "x.jpg" / "y", root / "x.jpg") is Reason.NOT_FOUND
+
+
+def test_a_root_that_may_not_be_listed_is_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert reason("missing.jpg", root) is Reason.NOT_FOUND
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

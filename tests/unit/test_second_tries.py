@@ -36,9 +36,9 @@ class LockedWriter:
         locked = [outcome.claim for outcome in outcomes if self.locks.get(outcome.claim.image_id, 0) > 0]
         for claim in locked:
             self.locks[claim.image_id] -= 1
-        free = [image for image in images if image not in {claim.image_id for claim in locked}]
-        self.written += [image for image in free if image not in self.overtaken]
-        return FakeWritten(overtaken=[image for image in free if image in self.overtaken], locked=locked)
+        free = [outcome.claim for outcome in outcomes if outcome.claim not in locked]
+        self.written += [claim.image_id for claim in free if claim.image_id not in self.overtaken]
+        return FakeWritten(overtaken=[claim for claim in free if claim.image_id in self.overtaken], locked=locked)
 
 
 class Store:

@@ -18,6 +18,7 @@ from daemon.records import (
     Dead,
     Embedded,
     Failure,
+    Outcome,
     Released,
     Result,
     Retry,
@@ -25,6 +26,7 @@ from daemon.records import (
 )
 from tests.stages import (
     FakeWriter,
+    FakeWritten,
     Heard,
     make_claim,
     running,
@@ -77,6 +79,20 @@ def test_an_overtaken_claim_is_counted_and_not_told_as_stored() -> None:
     results = [Embedded(claim=claim, vector=np.ones(2, np.float32)) for claim in (first, second)]
     store_all(FakeWriter(overtaken=[1]), results, Inflight(5), heard)
     assert [event.outcome.claim for event in heard.events if isinstance(event, Settled)] == [second]
+    assert heard.of(Overtaken) == [Overtaken(count=1)]
+
+
+def test_of_two_claims_of_an_image_only_the_overtaken_one_is_lost() -> None:
+    stale, fresh = make_claim(1), make_claim(1)
+
+    class Fenced(FakeWriter):
+        def write(self, outcomes: Sequence[Outcome]) -> FakeWritten:
+            return FakeWritten(overtaken=[stale])
+
+    heard = Heard()
+    results = [Embedded(claim=claim, vector=np.ones(2, np.float32)) for claim in (stale, fresh)]
+    store_all(Fenced(), results, Inflight(5), heard)
+    assert [event.outcome.claim for event in heard.events if isinstance(event, Settled)] == [fresh]
     assert heard.of(Overtaken) == [Overtaken(count=1)]
 
 
