@@ -93,6 +93,11 @@ class Reason(Enum):
         FailureClass.SYSTEM,
         "its folder in fetch.file_roots is not there or is empty: is it mounted?",
     )
+    TARGET_REFUSES = (
+        "target_refuses",
+        FailureClass.SYSTEM,
+        "the table of vectors refuses every row: what has changed about it?",
+    )
     LOADER_LOST = ("loader_lost", FailureClass.SYSTEM, "the loader died over another image")
     DATABASE_FAILED = ("database_failed", FailureClass.SYSTEM, "the database could not give the image's bytes just now")
     ENGINE_FAILED = ("engine_failed", FailureClass.SYSTEM, "the engine could not work")

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -17,19 +17,22 @@ from daemon.db.jobs import fences
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
 from daemon.db.row_faults import Patience, RowLockedError, RowRefusedError, locks_of_rows, refusals_of_rows
-from daemon.errors import DatabaseError, DatabaseUnavailableError, FailureClass, Reason
+from daemon.db.settlement import POSTPONE_SECONDS, Settlement, postponement, settlement
+from daemon.errors import Reason
 from daemon.records import Claim, Dead, ImageId, Outcome, Released, Retry, Stored
 
 STAGE = "store"
 QUERIES_STORE = QUERIES.with_name("queries_store.sql")
 LOCK_TIMEOUT = "500ms"
 """Shorter than PostgreSQL's deadlock_timeout (1 s), so that in a deadlock it is never the users' session that loses."""
-POSTPONE_SECONDS = 5.0
-"""Until an image, or a vector, that another session holds locked is tried again."""
-LONGEST_DETAIL = 2000
+REFUSED_IN_A_ROW = 8
+"""Vectors that the table refused, and took none in between: it is not the images, then, but the table."""
+REFUSED_SECONDS = 60.0
+"""Until an image is tried again whose vector a table refused that takes none at all."""
 LOCK_IMAGE = "FOR KEY SHARE SKIP LOCKED"
 FOREIGN_KEY_VIOLATION = "23503"
 
+_Failed = tuple[Outcome, RowLockedError | RowRefusedError]
 _Key = tuple[ImageId, UUID]
 """Of a claim: of one image, there may be an overtaken one beside the one that holds."""
 
@@ -40,8 +43,8 @@ class Written:
 
     Those were overtaken (changed, deleted, taken over), or were locked by another session and go back to the queue.
     `locked` are claims whose job was locked, so that it was neither written nor given back: to be written again.
-    `refused` are outcomes that took effect instead of others: the table refuses the vector, so the image is dead as
-    `vector_refused`, and counts among the dead.
+    `refused` are outcomes that took effect instead of others, and count as what they are: the table refuses the vector,
+    so the image is dead as `vector_refused`; or it refuses all, and the image waits, as `target_refuses`.
     """
 
     stored: int = 0
@@ -50,7 +53,7 @@ class Written:
     released: int = 0
     overtaken: tuple[Claim, ...] = ()
     locked: tuple[Claim, ...] = ()
-    refused: tuple[Dead, ...] = ()
+    refused: tuple[Dead | Retry, ...] = ()
 
     def __add__(self, other: "Written") -> "Written":
         return Written(
@@ -76,6 +79,7 @@ class OutcomeWriter:
         self._pool = pool
         self._column = vector_column
         self._signature = signature
+        self._refused_in_a_row = 0
         self._statements = cache(lambda kind: _statements(names, vector_column, kind, may_lock=may_lock))
 
     def sign_as(self, signature: str) -> None:
@@ -87,10 +91,18 @@ class OutcomeWriter:
 
         Raises `DatabaseUnavailableError` or `DatabaseError`; calling again with the same outcomes is then right.
         """
-        return self._write_parts(outcomes, Patience()) if outcomes else Written()
+        if not outcomes:
+            return Written()
+        failed: list[_Failed] = []
+        written = self._write_parts(outcomes, Patience(), failed)
+        refused = sum(isinstance(error, RowRefusedError) for _, error in failed)
+        self._refused_in_a_row = 0 if written.stored else self._refused_in_a_row + refused
+        for outcome, error in failed:
+            written += self._write_instead(outcome, error)
+        return written
 
-    def _write_parts(self, outcomes: Sequence[Outcome], patience: Patience) -> Written:
-        """The whole, or else its halves: that singles out the rows that are to blame."""
+    def _write_parts(self, outcomes: Sequence[Outcome], patience: Patience, failed: list[_Failed]) -> Written:
+        """The whole, or else its halves: that singles out the rows that are to blame, which it adds to `failed`."""
         if patience.is_over:
             return self._write_without_vectors(outcomes)
         try:
@@ -98,13 +110,15 @@ class OutcomeWriter:
         except (RowLockedError, RowRefusedError) as error:
             patience.spend(error)
             if len(outcomes) == 1:
-                return self._write_instead(outcomes[0], error)
+                failed.append((outcomes[0], error))
+                return Written()
         half = len(outcomes) // 2
-        return self._write_parts(outcomes[:half], patience) + self._write_parts(outcomes[half:], patience)
+        first = self._write_parts(outcomes[:half], patience, failed)
+        return first + self._write_parts(outcomes[half:], patience, failed)
 
     def _write(self, outcomes: Sequence[Outcome]) -> Written:
         stored = [outcome for outcome in outcomes if isinstance(outcome, Stored)]
-        settled = [_settlement(outcome) for outcome in outcomes if not isinstance(outcome, Stored)]
+        settled = [settlement(outcome) for outcome in outcomes if not isinstance(outcome, Stored)]
         # Deferred constraints and triggers object at COMMIT only.
         with refusals_of_rows(), self._pool.transaction() as cursor:
             done = self._store(cursor, stored) | self._settle(cursor, settled)
@@ -113,27 +127,39 @@ class OutcomeWriter:
 
     def _write_without_vectors(self, outcomes: Sequence[Outcome]) -> Written:
         """Images with a vector go back to the queue; everything else is written."""
-        settled = [_postponement(one.claim) if isinstance(one, Stored) else _settlement(one) for one in outcomes]
+        settled = [postponement(one.claim) if isinstance(one, Stored) else settlement(one) for one in outcomes]
         with self._pool.transaction() as cursor:
             done = self._settle(cursor, settled)
             locked = self._locked(cursor, [one.claim for one in outcomes if _key(one.claim) not in done])
         others = done - {_key(one.claim) for one in outcomes if isinstance(one, Stored)}
         return _count(outcomes, others, locked)
 
-    def _write_instead(self, outcome: Outcome, error: DatabaseError | DatabaseUnavailableError) -> Written:
-        """One whose row PostgreSQL did not take goes back to the queue when it was locked, and is dead otherwise."""
+    def _write_instead(self, outcome: Outcome, error: RowLockedError | RowRefusedError) -> Written:
+        """One whose row PostgreSQL did not take goes back to the queue when it was locked, and is refused otherwise."""
         if sqlstate(error) == FOREIGN_KEY_VIOLATION:
             # Its image was deleted in mid-store, where it may not be locked against that. By now that shows.
             with suppress(RowRefusedError):
                 return self._write([outcome])
-        locked = isinstance(error, RowLockedError)
-        dead = _refused(outcome.claim, error)
+        instead = None if isinstance(error, RowLockedError) else self._refused(outcome.claim, error)
         with self._pool.transaction() as cursor:
-            done = self._settle(cursor, [_postponement(outcome.claim) if locked else _settlement(dead)])
+            done = self._settle(cursor, [settlement(instead) if instead else postponement(outcome.claim)])
             held = () if done else self._locked(cursor, [outcome.claim])
-        if done and not locked:
-            return Written(dead=1, refused=(dead,))
+        if done and instead:
+            return Written(dead=isinstance(instead, Dead), retried=isinstance(instead, Retry), refused=(instead,))
         return Written(locked=held) if held else Written(overtaken=(outcome.claim,))
+
+    def _refused(self, claim: Claim, error: RowRefusedError) -> Dead | Retry:
+        """What becomes of an image whose vector is not to the table's liking, or of any where none is."""
+        if self._refused_in_a_row < REFUSED_IN_A_ROW:
+            return Dead(claim=claim, stage=STAGE, reason=Reason.VECTOR_REFUSED, detail=str(error))
+        return Retry(
+            claim=claim,
+            stage=STAGE,
+            reason=Reason.TARGET_REFUSES,
+            detail=str(error),
+            delay=REFUSED_SECONDS,
+            charged=False,
+        )
 
     def _store(self, cursor: Cursor, stored: Sequence[Stored]) -> set[_Key]:
         """The claims whose vectors were written."""
@@ -150,12 +176,12 @@ class OutcomeWriter:
     def _parameters(self, dimension: int) -> dict[str, Any]:
         return {"signature": self._signature, "dimension": dimension, "postpone_seconds": POSTPONE_SECONDS}
 
-    def _settle(self, cursor: Cursor, settled: Sequence["_Settlement"]) -> set[_Key]:
+    def _settle(self, cursor: Cursor, settled: Sequence[Settlement]) -> set[_Key]:
         """The claims whose jobs were changed."""
         if not settled:
             return set()
         columns = zip(*(one[1:] for one in settled), strict=True)
-        values = dict(zip(_Settlement._fields[1:], map(list, columns), strict=True))
+        values = dict(zip(Settlement._fields[1:], map(list, columns), strict=True))
         claims = [one.claim for one in settled]
         cursor.execute(self._statements(id_kind(claims[0].image_id))["settle"], values | fences(claims))
         return set(cursor.fetchall())
@@ -169,52 +195,8 @@ class OutcomeWriter:
         return tuple(claim for claim in claims if _key(claim) in held)
 
 
-class _Settlement(NamedTuple):
-    """What becomes of a job without a vector: the columns of `settle`. No reason leaves the job's own."""
-
-    claim: Claim
-    state: str = "pending"
-    given_back: int = 0
-    delay: float = 0.0
-    suspect: bool = False
-    reason: str | None = None
-    detail: str = ""
-
-
-def _settlement(outcome: Dead | Retry | Released) -> _Settlement:
-    match outcome:
-        case Released():
-            return _Settlement(claim=outcome.claim, given_back=1)
-        case Dead():
-            return _Settlement(
-                claim=outcome.claim, state="dead", reason=outcome.reason.label, detail=_storable(outcome.detail)
-            )
-        case Retry():
-            return _Settlement(
-                claim=outcome.claim,
-                given_back=0 if outcome.charged else 1,
-                delay=outcome.delay,
-                suspect=outcome.reason.failure_class is FailureClass.CRASH and not outcome.claim.lent,
-                reason=outcome.reason.label,
-                detail=_storable(outcome.detail),
-            )
-
-
 def _key(claim: Claim) -> _Key:
     return claim.image_id, claim.token
-
-
-def _postponement(claim: Claim) -> _Settlement:
-    return _Settlement(claim=claim, given_back=1, delay=POSTPONE_SECONDS)
-
-
-def _refused(claim: Claim, error: Exception) -> Dead:
-    return Dead(claim=claim, stage=STAGE, reason=Reason.VECTOR_REFUSED, detail=str(error))
-
-
-def _storable(detail: str) -> str:
-    """PostgreSQL's text takes neither NUL nor half a surrogate pair, and nobody reads on for ever."""
-    return detail[:LONGEST_DETAIL].replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def _count(outcomes: Sequence[Outcome], done: set[_Key], locked: tuple[Claim, ...]) -> Written:

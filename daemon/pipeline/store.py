@@ -13,7 +13,7 @@ from daemon.pipeline.again import Again
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.inflight import Inflight
 from daemon.policy import Pause, RetryPolicy, decide
-from daemon.records import Claim, Dead, Embedded, Failure, Outcome, Released, Result, Stored
+from daemon.records import Claim, Embedded, Failure, Outcome, Released, Result, Stored
 
 STAGE = "store"
 
@@ -36,7 +36,7 @@ class Written(Protocol):
     @property
     def locked(self) -> Sequence[Claim]: ...
     @property
-    def refused(self) -> Sequence[Dead]: ...
+    def refused(self) -> Sequence[Outcome]: ...
 
 
 class Writer(Protocol):
@@ -135,7 +135,7 @@ class StoreStage:
         return None
 
     def _report(self, outcomes: Sequence[Outcome], written: Written) -> None:
-        now, instead = datetime.now(UTC), {dead.claim: dead for dead in written.refused}
+        now, instead = datetime.now(UTC), {one.claim: one for one in written.refused}
         # Not by their images: the claim that overtook another may be among these too.
         lost = {*written.overtaken, *written.locked}
         for decided in outcomes:

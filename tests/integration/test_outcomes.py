@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.db.outcomes import LONGEST_DETAIL, OutcomeWriter, Written
+from daemon.db.outcomes import REFUSED_IN_A_ROW, OutcomeWriter, Written
 from daemon.db.row_faults import LOCKED_TRIES
 from daemon.db.schema import SchemaOptions, migrate
+from daemon.db.settlement import LONGEST_DETAIL
 from daemon.errors import DatabaseUnavailableError, Reason
 from daemon.records import Claim, Dead, Outcome, Released, Retry, Stored
 from tests.postgres import DIMENSION, LAYOUTS, Database, MakeDatabase, queue_of, users_tables, wait_until_blocked
@@ -315,6 +316,37 @@ def test_a_row_that_the_table_refuses_costs_its_neighbours_nothing(database: Dat
     assert (dead.claim, dead.stage, dead.reason) == (claims[2], "store", Reason.VECTOR_REFUSED)
     assert database.execute(JOBS) == [(3, "dead", 1, "vector_refused")]
     assert "not_three" in database.execute("SELECT last_error FROM vectord.job")[0][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "undo"),
+    [
+        ("ADD COLUMN tenant integer NOT NULL", "DROP COLUMN tenant"),
+        ("ALTER COLUMN feature_vector TYPE vector(3)", f"ALTER COLUMN feature_vector TYPE vector({DIMENSION})"),
+        ("ADD CONSTRAINT closed CHECK (false)", "DROP CONSTRAINT closed"),
+    ],
+)
+def test_a_table_that_refuses_every_row_costs_no_image_its_life(database: Database, change: str, undo: str) -> None:
+    claims, writer = claimed(database, range(1, 33)), writer_of(database)
+    database.execute(f"ALTER TABLE tb_hsx_img_value {change}")
+    written = writer.write(stored(claims))
+    assert (written.stored, written.dead, written.retried) == (0, 0, 32)
+    assert {one.reason for one in written.refused} == {Reason.TARGET_REFUSES}
+    waiting = "SELECT count(*) FROM vectord.job WHERE state = 'pending' AND attempts = 0 AND not_before > now()"
+    assert database.execute(waiting) == [(32,)]
+    database.execute(f"ALTER TABLE tb_hsx_img_value {undo}")
+    database.execute("UPDATE vectord.job SET not_before = now()")
+    assert writer.write(stored(queue_of(database).claim(99))).stored == 32
+
+
+def test_a_table_that_refuses_one_row_after_the_other_is_to_blame_in_the_end(database: Database) -> None:
+    writer = writer_of(database)
+    database.execute("ALTER TABLE tb_hsx_img_value ADD CONSTRAINT odd CHECK (image_id % 2 = 0)")
+    claims = claimed(database, range(1, 2 * REFUSED_IN_A_ROW))
+    fates = [writer.write(stored([claim])) for claim in claims if claim.image_id % 2]  # type: ignore[operator] # bigint
+    assert [fate.dead for fate in fates] == [1] * (REFUSED_IN_A_ROW - 1) + [0]
+    assert writer.write(stored(claims[1:2])).stored == 1
+    assert writer.write(stored(claimed(database, [101]))).dead == 1
 
 
 def test_a_row_that_is_refused_at_the_end_of_the_transaction_costs_its_neighbours_nothing(database: Database) -> None:
