@@ -20,6 +20,19 @@ case " $* " in
 esac
 command=$1
 shift
+# A picture is one of this folder; the command runs in another. A number is an image's id, as it is to the command.
+case $command in
+similar | demo)
+    for word; do
+        shift
+        case $word in
+        [/-]*) ;;
+        *[!0-9]*) [ ! -e "$word" ] || word=$PWD/$word ;;
+        esac
+        set -- "$@" "$word"
+    done
+    ;;
+esac
 # Right behind the command: an id that begins with a dash may follow `--`.
 set -- "$command" --config "$config" "$@"
 if [ "$(id -u)" -ne 0 ] || [ ! -d /run/systemd/system ]; then

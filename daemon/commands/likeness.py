@@ -1,5 +1,6 @@
 """What `similar` is asked about: an image of the table, a file, or something with a URL."""
 
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +27,23 @@ def embed(what: str, make: "Embed", *, most: int) -> Vectors:
 
 def unknown(what: str, error: NotFoundError) -> NotFoundError:
     """For what is neither."""
-    return error if what.isdecimal() else NotFoundError(f"{what} is neither a file nor a URL, and as an id: {error}")
+    if what.isdecimal():
+        return error
+    return NotFoundError(f"{what} is no URL; as a file: {_why_no_file(what)}; as an id: {error}")
 
 
 def _is_file(what: str) -> bool:
+    return not _why_no_file(what)
+
+
+def _why_no_file(what: str) -> str:
+    """Empty where it is one."""
     try:
-        return _path(what).is_file()
-    except (OSError, RuntimeError):  # It may not be looked at, or lies with a user that there is not.
-        return False
+        return "" if stat.S_ISREG(_path(what).stat().st_mode) else "no regular file"
+    except OSError as error:
+        return error.strerror or str(error)
+    except (RuntimeError, ValueError) as error:  # It lies with a user that there is not, or has a NUL in its name.
+        return str(error)
 
 
 def _path(what: str) -> Path:

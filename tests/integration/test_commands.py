@@ -292,7 +292,7 @@ def test_similar_takes_any_picture_and_needs_no_daemon(
         assert "blocked_address" in blocked.stderr
         assert "fetch.allow_networks" in blocked.stderr
     file.write_bytes(b"no picture")
-    cases = {str(file): "not_an_image", str(tmp_path / "nothing.jpg"): "neither a file nor a URL"}
+    cases = {str(file): "not_an_image", str(tmp_path / "nothing.jpg"): "as a file: No such file or directory"}
     for what, told in cases.items():
         done = similar(what)
         assert (done.returncode, done.stdout) == (1, "")

@@ -47,3 +47,13 @@ def test_commands_for_an_instance_that_is_not_there_say_so(service: Service) -> 
     done = service.machine.run("vectord", "@othre", "status", check=False)
     assert done.returncode == 2
     assert "there is no vectord@othre: it has neither /etc/vectord/othre.environment nor a drop-in" in done.stderr
+
+
+def test_a_picture_is_one_of_the_folder_that_the_command_is_typed_in(service: Service) -> None:
+    machine = service.machine
+    machine.run("vectord", "init")
+    machine.write("/srv/some folder/cat.jpg", "no picture")
+    done = machine.run("sh", "-c", "cd '/srv/some folder' && vectord similar cat.jpg", check=False)
+    assert "not_an_image" in done.stderr
+    done = machine.run("sh", "-c", "cd '/srv/some folder' && vectord similar dog.jpg", check=False)
+    assert "as a file: No such file or directory" in done.stderr

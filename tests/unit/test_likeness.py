@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.commands.likeness import embed, is_picture
-from daemon.errors import PictureError, Reason, VectordError
+from daemon.commands.likeness import embed, is_picture, unknown
+from daemon.errors import NotFoundError, PictureError, Reason, VectordError
 
 
 def refuse(location: str, data: bytes | None) -> object:
@@ -25,6 +25,23 @@ def test_a_file_is_a_picture_and_a_whole_number_an_id(tmp_path: Path, monkeypatc
         *(True, True),
         *(False, False, False, False, False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("dog.jpg", "No such file or directory"),
+        (".", "no regular file"),
+        ("~nosuch/1.jpg", "nosuch"),
+        ("x" * 300, "File name too long"),
+        ("a\0b", "null byte"),
+    ],
+)
+def test_what_is_neither_is_told_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, told: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = str(unknown(what, NotFoundError("there is no image x")))
+    assert told in message
+    assert message.endswith("; as an id: there is no image x")
 
 
 def test_a_file_that_is_too_large_or_may_not_be_read_says_so(tmp_path: Path) -> None:
