@@ -4,13 +4,16 @@ import json
 import re
 import socket
 import threading
+import time
 import urllib.request
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 import structlog
+from structlog.typing import EventDict
 
 from daemon import ground, wiring
 from daemon.errors import ConfigurationError, DatabaseError
@@ -145,6 +148,25 @@ def scrape(daemon: Daemon) -> str:
     with urllib.request.urlopen(daemon.address + "/metrics", timeout=60) as answer:
         text: str = answer.read().decode()
     return text
+
+
+def test_the_log_sums_up_what_was_done(
+    empty_database: str, compiled: Path, web: Web, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.front.SECONDS", 0.1)
+    given = settings(empty_database, compiled)
+    with structlog.testing.capture_logs() as logs, wiring.open_daemon(given, allow_untrained=True):
+        tables.insert({1: web.add("/1.jpg", picture(1)), 2: web.base + "/none.jpg"})
+        deadline = time.monotonic() + 60
+        while sum(line["stored"] + line["failed"] for line in summaries(logs)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert sum(line["stored"] for line in summaries(logs)) == 1
+    assert sum(line["failed"] for line in summaries(logs)) == 1
+    assert {"backlog", "in_flight", "rate", "seconds"} <= set(summaries(logs)[0])
+
+
+def summaries(logs: Sequence[EventDict]) -> list[EventDict]:
+    return [line for line in logs if line["event"] == "daemon.summary"]
 
 
 def test_vectors_of_other_programs_are_kept_counted_and_warned_of(
