@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.engine_starts import show_starts
 from daemon.engine import EngineOptions, ModelSpec, find_weights, open_engine
 from daemon.engine.backends import TensorFlow
-from daemon.engine.converted import converted
+from daemon.engine.kept_models import converted
 from daemon.engine.quiet import import_keras, import_openvino
 from daemon.records import Pixels, Vectors
 

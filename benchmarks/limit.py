@@ -37,7 +37,7 @@ from benchmarks.kernels import (
 from benchmarks.processes import processor_seconds
 from benchmarks.scene import BASE, Scene
 from daemon.engine import ModelSpec, find_weights
-from daemon.engine.converted import converted
+from daemon.engine.kept_models import converted
 from daemon.loader.child import ALLOCATION
 from daemon.loader.decode import prepare
 

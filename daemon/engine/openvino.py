@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from daemon.engine.converted import converted
+from daemon.engine.kept_models import converted
 from daemon.engine.protocol import EngineInfo, EngineOptions, ModelSpec
 from daemon.engine.quiet import import_openvino
 from daemon.engine.rows import checked, marked

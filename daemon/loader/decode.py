@@ -25,10 +25,10 @@ from PIL import (
 
 from daemon.errors import Reason
 from daemon.loader.convert import to_rgb, to_srgb
-from daemon.loader.ending import ends_early
 from daemon.loader.problem import LoadError
 from daemon.loader.sniff import Format, is_beginning, sniff
 from daemon.loader.thumbnail import encode_small
+from daemon.loader.truncation import ends_early
 from daemon.loader.variant import unknown_variant
 from daemon.loader.verdict import tells_of_memory
 

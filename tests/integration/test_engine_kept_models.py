@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daemon.engine import EngineOptions, ModelSpec, WeightsFile, convert, converted, find_weights, open_engine
-from daemon.engine.converted import key
+from daemon.engine import EngineOptions, ModelSpec, WeightsFile, convert, find_weights, kept_models, open_engine
+from daemon.engine.kept_models import key
 from daemon.errors import EngineError
 
 SPEC = ModelSpec(alpha=0.35, input_size=32, scaling="tf", weights=WeightsFile(path=None, digest="0"))
@@ -37,12 +37,12 @@ class FakeConversion:
 @pytest.fixture
 def conversion(monkeypatch: pytest.MonkeyPatch) -> FakeConversion:
     made = FakeConversion()
-    monkeypatch.setattr(converted, "convert_in_child", made)
+    monkeypatch.setattr(kept_models, "convert_in_child", made)
     return made
 
 
 def test_a_model_is_converted_once(conversion: FakeConversion, tmp_path: Path) -> None:
-    first, second = (converted.converted(SPEC, tmp_path) for _ in range(2))
+    first, second = (kept_models.converted(SPEC, tmp_path) for _ in range(2))
     assert first == second
     assert first.read_text() == "<0.35>"
     assert conversion.times == 1
@@ -67,7 +67,7 @@ def test_the_place_of_the_weights_does_not_matter() -> None:
 
 def test_another_version_is_another_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(SPEC)
-    monkeypatch.setattr(converted, "version", lambda package: "9999.0" if package == "openvino" else "3")
+    monkeypatch.setattr(kept_models, "version", lambda package: "9999.0" if package == "openvino" else "3")
     assert key(SPEC) != before
 
 
@@ -96,10 +96,10 @@ def _empty(folder: Path) -> None:
 def test_damage_is_seen_and_mended(
     damage: Callable[[Path], None], conversion: FakeConversion, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = converted.converted(SPEC, tmp_path).parent
+    folder = kept_models.converted(SPEC, tmp_path).parent
     damage(folder)
     with caplog.at_level(logging.WARNING):
-        again = converted.converted(SPEC, tmp_path)
+        again = kept_models.converted(SPEC, tmp_path)
     assert again.read_text() == "<0.35>"
     assert conversion.times == 2
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -110,14 +110,14 @@ def test_damage_is_seen_and_mended(
 def test_a_conversion_that_fails_leaves_nothing(fault: Exception, conversion: FakeConversion, tmp_path: Path) -> None:
     conversion.fault = fault
     with pytest.raises(EngineError, match=r"No space left on device|TensorFlow is missing"):
-        converted.converted(SPEC, tmp_path)
+        kept_models.converted(SPEC, tmp_path)
     assert not list((tmp_path / "openvino").iterdir())
 
 
 def test_a_state_folder_that_cannot_be_written_names_its_key(conversion: FakeConversion, tmp_path: Path) -> None:
     (tmp_path / "openvino").write_text("a file where the folder should be")
     with pytest.raises(EngineError, match=r"key database\.state_dir"):
-        converted.converted(SPEC, tmp_path)
+        kept_models.converted(SPEC, tmp_path)
 
 
 def test_two_daemons_may_convert_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +128,8 @@ def test_two_daemons_may_convert_at_a_time(tmp_path: Path, monkeypatch: pytest.M
         conversion(spec, folder)
         both.wait()
 
-    monkeypatch.setattr(converted, "convert_in_child", convert_together)
-    threads = [threading.Thread(target=lambda: paths.append(converted.converted(SPEC, tmp_path))) for _ in range(2)]
+    monkeypatch.setattr(kept_models, "convert_in_child", convert_together)
+    threads = [threading.Thread(target=lambda: paths.append(kept_models.converted(SPEC, tmp_path))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -143,7 +143,7 @@ def test_wrong_weights_start_no_child(conversion: FakeConversion, tmp_path: Path
     (tmp_path / "w.h5").write_bytes(b"no weights")
     spec = replace(SPEC, weights=WeightsFile(path=tmp_path / "w.h5", digest="0"))
     with pytest.raises(EngineError, match="cannot be read as Keras weights"):
-        converted.converted(spec, tmp_path)
+        kept_models.converted(spec, tmp_path)
     assert conversion.times == 0
 
 
