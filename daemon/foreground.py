@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from daemon import wiring
+from daemon import VERSION, wiring
 from daemon.clock import SystemClock
 from daemon.config import Settings
 from daemon.errors import ConfigurationError, DatabaseUnavailableError, VectordError
@@ -123,7 +123,7 @@ class Foreground:
                 watchdog = Watchdog(self._notifier, daemon.health)
                 tickers.enter_context(Ticker("watchdog", seconds / FEEDS_PER_WATCH, watchdog))
             self._notifier.ready("ready")
-            _log.info("daemon.ready", signature=daemon.signature, address=daemon.address)
+            _log.info("daemon.ready", version=VERSION, signature=daemon.signature, address=daemon.address)
             line = StatusLine(daemon, SystemClock())
             tickers.enter_context(Ticker("status", statusline.SECONDS, lambda: self._notifier.status(line())))
             self._stop.wait()

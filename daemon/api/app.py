@@ -7,6 +7,7 @@ from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 from starlette.middleware.cors import CORSMiddleware
 
+from daemon import VERSION
 from daemon.api.access import Token
 from daemon.api.door import Door
 from daemon.api.limits import BodyLimit
@@ -93,6 +94,7 @@ def _bare(*, openapi: str | None) -> FastAPI:
     app = FastAPI(
         title="vectord",
         description="Image vectors in step with a table of images.",
+        version=VERSION,
         docs_url=None,
         redoc_url=None,
         openapi_url=openapi,

@@ -4,11 +4,13 @@
 """
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from daemon import VERSION
 from daemon.cli.changing import index, reprocess, retry
 from daemon.cli.looking import failures, similar, status, why
 from daemon.cli.working import backfill, check, demo, init, run
@@ -22,6 +24,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(*, wanted: bool) -> None:
+    if wanted:
+        print(f"vectord {VERSION}")  # noqa: T201 - the command's output
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options of no command."""
+
+
 for command in (run, init, check, status, failures, why, retry, reprocess, similar, index, backfill, demo):
     app.command()(command)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from daemon import VERSION
 from tests.pictures import picture, serving
 from tests.whole import ROOT, Tables, call, daemon_process, end, stop, wait_for_line
 
@@ -123,6 +124,10 @@ def test_a_parameter_that_libpq_refuses_is_not_waited_for(environment: dict[str,
     done = call(environment | {"VECTORD_HTTP__PORT": "0"}, "run")
     assert done.returncode == 1
     assert "invalid sslmode value" in done.stderr
+
+
+def test_the_version_is_told(environment: dict[str, str]) -> None:
+    assert call(environment, "--version").stdout == f"vectord {VERSION}\n"
 
 
 def test_a_wrong_configuration_is_exit_status_2(environment: dict[str, str]) -> None:
