@@ -19,7 +19,8 @@ t.{target_vector} IS NOT NULL AND (
 
 -- name: nothing_known
 -- That the image `looked.id` has neither a vector that counts nor a job. A dead job from before a forced reprocess does
--- not count. LIMIT 1 below LATERAL keeps the planner from turning a few thousand probes into a join over the whole table.
+-- not count, nor does one for want of a location that is there by now, which no trigger need have told. LIMIT 1 below
+-- LATERAL keeps the planner from turning a few thousand probes into a join over the whole table.
 LEFT JOIN LATERAL (
     SELECT true AS done FROM {target} t
     WHERE t.{target_id} = looked.id AND {vector_counts}
@@ -29,6 +30,10 @@ LEFT JOIN LATERAL (
     SELECT true AS known FROM {job} j
     WHERE j.image_id = looked.id
       AND (j.state = 'pending' OR %(forced_since)s::timestamptz IS NULL OR j.failed_at >= %(forced_since)s)
+      AND NOT (j.state = 'dead' AND j.reason = 'empty_location' AND EXISTS (
+          SELECT FROM {source} s WHERE s.{source_id} = j.image_id
+              AND octet_length(s.{source_location}) > 0 AND left(s.{source_location}::text, 2000) ~ '\S'
+      ))
     LIMIT 1
 ) job ON true
 WHERE vector.done IS NULL AND job.known IS NULL

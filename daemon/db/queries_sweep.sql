@@ -39,12 +39,13 @@ SELECT (SELECT count(*) FROM looked), (SELECT id FROM looked ORDER BY id DESC LI
        EXISTS (SELECT FROM {backfill} b JOIN looked ON {holds} {nothing_known})
 
 -- name: queue
--- A trigger or another session may have made the job meanwhile; it then stays as it is, unless it is dead from before.
+-- A trigger or another session may have made the job meanwhile; it then stays as it is, unless it is one of the dead that
+-- `nothing_known` does not count.
 INSERT INTO {job} AS j (image_id, priority) SELECT id, %(priority)s FROM unnest(%(ids)s) AS id
 ON CONFLICT (image_id) DO UPDATE
 SET state = 'pending', priority = EXCLUDED.priority, attempts = 0, not_before = now(), suspect = false,
     reason = NULL, last_error = NULL, failed_at = NULL, enqueued_at = now()
-WHERE j.state = 'dead' AND j.failed_at < %(forced_since)s::timestamptz
+WHERE j.state = 'dead' AND (j.reason = 'empty_location' OR j.failed_at < %(forced_since)s::timestamptz)
 
 -- name: forget
 -- Jobs in the part just walked whose image is gone, where no trigger saw it go. Only as they were seen: whoever

@@ -12,7 +12,7 @@ from daemon.db.names import Names
 from daemon.db.sweep import SweepOptions, SweepWindow
 from daemon.db.walk import Swept
 from daemon.db.yielding import HURRIED_LOCK_TIMEOUT, LOCK_TIMEOUT, LOCKED_TRIES
-from tests.postgres import Database, MakeDatabase, wait_until_blocked
+from tests.postgres import Database, MakeDatabase, users_tables, wait_until_blocked
 
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
 OLD = "vectord:mobilenetv2_0.5_224:99999999:g0"
@@ -242,6 +242,19 @@ def test_the_old_vector_stays_while_the_image_is_queued(untriggered: Database) -
     store(untriggered, [1], OLD)
     cycle(window(untriggered))
     assert untriggered.execute("SELECT model_version FROM tb_hsx_img_value") == [(OLD,)]
+
+
+@pytest.mark.parametrize("location", ["text", "bytea"])
+def test_an_image_that_got_its_location_later_is_taken_up(make_database: MakeDatabase, location: str) -> None:
+    database = make_database(before=users_tables(location=location), trigger=False)
+    database.execute("INSERT INTO ecai.tb_image (id, url) VALUES (1, NULL), (2, ''), (3, NULL)")
+    cycle(window(database))
+    database.execute("UPDATE vectord.job SET state = 'dead', reason = 'empty_location', failed_at = now()")
+    cycle(window(database))
+    assert set(jobs(database, "state")) == {"dead"}
+    database.execute("UPDATE ecai.tb_image SET url = 'http://example.test/1.jpg' WHERE id = 1")
+    cycle(window(database))
+    assert database.execute("SELECT image_id FROM vectord.job WHERE state = 'pending'") == [(1,)]
 
 
 def test_dead_jobs_are_not_queued_again_and_go_with_their_image(untriggered: Database) -> None:
