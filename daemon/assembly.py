@@ -5,6 +5,7 @@ Whatever is started here is stopped by the stack, in reverse.
 
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -21,6 +22,7 @@ from daemon.errors import VectordError
 from daemon.front import Front, admitted
 from daemon.pipeline.claim import ClaimStage
 from daemon.reprocess import Standing
+from daemon.service.patience import LOOK_SECONDS, Patience
 from daemon.service.presence import Presence
 from daemon.service.ticker import Ticker
 from daemon.telemetry.metrics import Metrics
@@ -32,6 +34,10 @@ STOP_SECONDS = 30.0
 ANSWER_SECONDS = 120.0
 """Within which a transaction has to be over. The slowest are over in seconds, unless a lock is waited for, and then it
 costs nothing to begin again."""
+LAST_ANSWER_SECONDS = 10.0
+"""The same once the end is asked for: with the drain, it stays within what the units give it (TimeoutStopSec=75)."""
+HURRIED_ANSWER_SECONDS = 1.0
+"""The same when somebody asks for the end a second time."""
 NO_COMMON_SPACE = "vectors of two preprocessings lie in different spaces; searches mix them"
 OnFailure = Callable[[BaseException], None]
 _log = structlog.get_logger("vectord")
@@ -72,15 +78,18 @@ def start(site: parts.Site, weights: WeightsFile, front: Front, defects: Defects
     presence.hear(own.standing, own.present)
     metrics.tell_model(site.engine.describe(), own.signature)
     sweeper = parts.sweeper(site, presence, claim)
+    callers = stack.enter_context(closing(Pool(site.dsn, size=parts.API_CONNECTIONS)))
+    patience = _patience(site.pool, callers, stack)
     pipeline.runner.start()
     stack.callback(pipeline.runner.stop, STOP_SECONDS)
     sweeper.start()
     stack.callback(sweeper.stop)
     listener = _listen(site, claim, sweeper, stack)
-    callers = stack.enter_context(closing(Pool(site.dsn, size=parts.API_CONNECTIONS)))
     front.house.open(parts.services(site, callers, pipeline.stages.callers, jobs, presence))
-    stack.enter_context(Ticker("patience", ANSWER_SECONDS / 4, lambda: _break_off(site.pool, callers)))
     stack.callback(_mark_the_end, generations, instance, defects)
+    # All at once, and before the first of them is waited for: what waits for PostgreSQL gives up at the same time.
+    for end in (partial(patience.lessen, LAST_ANSWER_SECONDS), sweeper.end, claim.stop):
+        stack.callback(end)
     return parts.Body(
         presence=presence,
         pipeline=pipeline,
@@ -88,13 +97,16 @@ def start(site: parts.Site, weights: WeightsFile, front: Front, defects: Defects
         sweeper=sweeper,
         listener=listener,
         callers=callers,
+        patience=patience,
         gauges=Gauges(callers, names),
     )
 
 
-def _break_off(*pools: Pool) -> None:
-    if number := sum(pool.break_off(ANSWER_SECONDS) for pool in pools):
-        _log.warning("database.no_answer", connections=number, seconds=ANSWER_SECONDS, key="database.dsn")
+def _patience(pool: Pool, callers: Pool, stack: ExitStack) -> Patience:
+    """Goes on until all that is started after it has ended: each may wait for an answer until then."""
+    made = Patience(pool, callers, seconds=ANSWER_SECONDS)
+    stack.enter_context(Ticker("patience", LOOK_SECONDS, made))
+    return made
 
 
 def _listen(site: parts.Site, claim: ClaimStage, sweeper: Sweeper, stack: ExitStack) -> Listener | None:
@@ -105,6 +117,12 @@ def _listen(site: parts.Site, claim: ClaimStage, sweeper: Sweeper, stack: ExitSt
     listener.start()
     stack.callback(listener.stop)
     return listener
+
+
+def hurry(body: parts.Body) -> None:
+    """Cuts a stop that is under way, or comes, short."""
+    body.patience.lessen(HURRIED_ANSWER_SECONDS)
+    body.pipeline.runner.hurry()
 
 
 def reload(settings: Settings, token: Token, body: parts.Body) -> None:

@@ -43,6 +43,7 @@ from daemon.pipeline.single import Single
 from daemon.pipeline.store import StoreStage
 from daemon.records import Loaded, Result
 from daemon.reprocess import Standing
+from daemon.service.patience import Patience
 from daemon.service.presence import Presence
 from daemon.telemetry.logs import tell_hearing
 from daemon.wake.listener import Listener
@@ -92,6 +93,7 @@ class Body:
     sweeper: Sweeper
     listener: Listener | None
     callers: Pool
+    patience: Patience
     gauges: Gauges
 
 

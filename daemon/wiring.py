@@ -107,7 +107,7 @@ def open_daemon(
             settled=lambda: front.pulse.settled,
             backlog=lambda: body.gauges.read().pending,
             reload=lambda given: assembly.reload(given, front.token, body),
-            hurry=body.pipeline.runner.hurry,
+            hurry=lambda: assembly.hurry(body),
         )
 
 

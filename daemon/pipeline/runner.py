@@ -1,5 +1,6 @@
 """Starts the stages from the end of the pipeline to its front, and stops them from the front to the end."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Thread, Timer
@@ -17,6 +18,8 @@ from daemon.records import Claim, Loaded, Released, Result
 
 HURRY_SECONDS = 3.0
 """For the last writes of a stop that is cut short."""
+LOOK_SECONDS = 0.2
+"""Between two looks whether a stop that waits for a stage is to be cut short."""
 
 
 class Loaders(Protocol):
@@ -52,6 +55,8 @@ class Runner:
         self._clock = clock
         self._on_failure = on_failure
         self._threads: dict[str, Thread] = {}
+        self._latest = math.inf
+        """When a stop stops waiting for stages that wait for PostgreSQL."""
 
     def start(self) -> None:
         """From the end to the front, so that nothing arrives where nobody takes it."""
@@ -74,7 +79,7 @@ class Runner:
         stages = self._stages
         stages.claim.stop()
         stages.callers.refuse()
-        self._join("claim", deadline)
+        self._wait_for("claim", deadline)
         for claim in stages.loaders.drain(timeout / 2):
             stages.callers.put(Released(claim=claim))
         stages.loaded.close()
@@ -82,17 +87,21 @@ class Runner:
         self._join("embed", deadline)
         self._give_back_abandoned()
         stages.results.close()
-        self._join("store", deadline)
+        self._wait_for("store", deadline)
         stages.store.give_up()
-        self._join("store", deadline + 1.0)
+        self._wait_for("store", deadline + 1.0)
         stages.heartbeat.stop()
-        self._join("heartbeat", deadline + 1.0)
+        self._wait_for("heartbeat", deadline + 1.0)
         stages.loaders.close()
         stages.callers.close()
         return not stages.inflight.claims()
 
     def hurry(self) -> None:
-        """Cuts a `stop` that is under way, or comes, short: what the loaders have in hand is released at once."""
+        """Cuts a `stop` that is under way, or comes, short: what the loaders have in hand is released at once.
+
+        Nobody waits any more for stages that wait for PostgreSQL; what they leave leased is left to its lease.
+        """
+        self._latest = min(self._latest, self._clock.monotonic() + HURRY_SECONDS + 1.0)
         self._stages.loaders.hurry()
         self._stages.embed.hurry()
         # What is done by now can still be written, unless PostgreSQL is away.
@@ -125,3 +134,12 @@ class Runner:
     def _join(self, name: str, deadline: float) -> None:
         if name in self._threads:
             self._threads[name].join(max(0.0, deadline - self._clock.monotonic()))
+
+    def _wait_for(self, name: str, deadline: float) -> None:
+        """As `_join`, for a stage that may itself wait for PostgreSQL: no longer than somebody in a hurry does."""
+        thread = self._threads.get(name)
+        while thread is not None and thread.is_alive():
+            left = min(deadline, self._latest) - self._clock.monotonic()
+            if left <= 0:
+                return
+            thread.join(min(left, LOOK_SECONDS))

@@ -141,10 +141,14 @@ class Sweeper:
             self._scheduler.reschedule_job(STAGE, trigger=_Every(seconds))
         self.soon()
 
-    def stop(self) -> None:
-        """No more ticks. Waits for one that runs."""
+    def end(self) -> None:
+        """No more ticks. Does not wait for one that runs."""
         with self._lock:
             self._ended = True
+
+    def stop(self) -> None:
+        """No more ticks. Waits for one that runs."""
+        self.end()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
 

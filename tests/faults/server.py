@@ -4,7 +4,8 @@ import os
 import select
 import signal
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -57,14 +58,28 @@ class OwnServer(Server):
 
     def kill(self) -> None:
         """Everything at once, as the kernel would when memory runs out: the postmaster first, then its children."""
-        postmaster = int((self._folder / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        for pid in (postmaster, *map(int, children)):
+        for pid in self._processes():
             with suppress(ProcessLookupError):
                 _kill(pid)
         # Where nobody buries the dead at once, as in many containers, the postmaster would seem to live on.
         for lock in (self._folder / "postmaster.pid", *self._folder.glob(".s.PGSQL.*.lock")):
             lock.unlink()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """While this lasts it stands still: the kernel takes connections and queries, and nobody answers."""
+        processes = self._processes()
+        _send(signal.SIGSTOP, processes)
+        try:
+            yield
+        finally:
+            _send(signal.SIGCONT, processes)
+
+    def _processes(self) -> list[int]:
+        """The postmaster first, then its children."""
+        postmaster = int((self._folder / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        return [postmaster, *map(int, children)]
 
     def ensure(self) -> None:
         """Starts it, if a test that failed has left it stopped."""
@@ -84,6 +99,13 @@ class OwnServer(Server):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+
+
+def _send(number: signal.Signals, processes: Sequence[int]) -> None:
+    for pid in processes:
+        # Sessions end by themselves.
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _kill(pid: int) -> None:

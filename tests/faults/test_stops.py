@@ -1,13 +1,20 @@
 """SIGTERM under load: the daemon ends in time, and nothing that it had in hand has to wait for a lease."""
 
 import signal
+import time
+
+import pytest
 
 from daemon.assembly import STOP_SECONDS
 from tests.faults.scene import Scene
+from tests.faults.server import OwnServer
 
 IMAGES = 120
 LONG_LEASE = "3600"
 """Nobody takes over what this daemon leaves leased: all of it has to be released."""
+UNANSWERED_SECONDS = 60.0
+"""For a stop while PostgreSQL stands still: systemd kills after 75."""
+HURRIED_SECONDS = 15.0
 
 
 def test_a_stop_under_load(scene: Scene) -> None:
@@ -34,6 +41,26 @@ def test_a_second_one_hurries(scene: Scene) -> None:
             assert daemon.heard("daemon.hurried")
             fault.note = f"{check_released(scene, daemon.pid)} were left to the next daemon"
         scene.start()
+
+
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_while_postgresql_stands_still(own_scene: Scene, own_server: OwnServer, times: int) -> None:
+    """What is leased cannot be given back: its leases run out, and another daemon does the work."""
+    own_scene.gallery.pause = 0.05
+    daemon = own_scene.start()
+    with own_scene.fault(12, f"SIGTERM{' twice' * (times - 1)} while PostgreSQL stands still, under load") as fault:
+        own_scene.insert(range(IMAGES))
+        own_scene.wait_for_vectors(20)
+        with own_server.frozen():
+            daemon.send(signal.SIGTERM)
+            daemon.wait_for("daemon.stopping")
+            began = time.monotonic()
+            if times == 2:
+                daemon.send(signal.SIGTERM)
+                daemon.wait_for("daemon.hurried")
+            assert daemon.process.wait(HURRIED_SECONDS if times == 2 else UNANSWERED_SECONDS) == 0
+            fault.note = f"ended after {time.monotonic() - began:.0f} s"
+        own_scene.start()
 
 
 def check_released(scene: Scene, pid: int) -> int:

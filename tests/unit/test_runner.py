@@ -1,7 +1,9 @@
 """The stages together: every claim settled once, callers answered, and the end in all its ways."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from threading import Event
 from time import monotonic
 
 import pytest
@@ -26,6 +28,7 @@ from daemon.records import (
     Embedded,
     Failure,
     Loaded,
+    Outcome,
     Released,
     Result,
     Stored,
@@ -36,6 +39,7 @@ from tests.stages import (
     FakeLoaders,
     FakeQueue,
     FakeWriter,
+    FakeWritten,
     Heard,
     Leases,
     Slots,
@@ -231,6 +235,30 @@ def test_a_stop_that_is_hurried_releases_at_once_what_the_loaders_have(pipeline:
     assert pipeline.runner.stop(600.0)
     assert monotonic() - began < 60.0
     assert [type(outcome) for outcome in pipeline.writer.written] == [Released] * 3
+
+
+def test_a_stop_that_is_hurried_ends_though_the_database_never_answers(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.pipeline.runner.HURRY_SECONDS", 0.2)
+    begun, answered = Event(), Event()
+
+    def hang(outcomes: Sequence[Outcome]) -> FakeWritten:
+        begun.set()
+        answered.wait(DEADLINE)
+        return FakeWritten()
+
+    monkeypatch.setattr(pipeline.writer, "write", hang)
+    pipeline.queue.due = [make_claim(1)]
+    pipeline.runner.start()
+    assert begun.wait(DEADLINE)
+    with ThreadPoolExecutor(1) as threads:
+        stopping = threads.submit(pipeline.runner.stop, DEADLINE)
+        # The stop waits already: it has to notice.
+        assert wait([stopping], timeout=0.5).not_done
+        pipeline.runner.hurry()
+        assert not stopping.result(DEADLINE / 4)
+    answered.set()
 
 
 def test_a_stop_that_is_hurried_ends_though_the_database_is_away(pipeline: Pipeline) -> None:

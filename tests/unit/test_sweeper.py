@@ -96,6 +96,24 @@ def test_after_a_cycle_it_waits_until_someone_calls() -> None:
     assert ticks.done == 2
 
 
+def test_no_tick_follows_the_end_and_the_end_waits_for_none() -> None:
+    begun, answered = Event(), Event()
+
+    def slow() -> Swept:
+        begun.set()
+        answered.wait(PATIENCE)
+        return some()
+
+    ticks = Ticks([slow])
+    with sweeping(ticks, 0.01) as sweeper:
+        assert begun.wait(PATIENCE)
+        sweeper.end()
+        answered.set()
+        ticks.wait(lambda: len(ticks.told) == 1)
+        sweeper.soon()
+    assert ticks.done == 1
+
+
 def test_a_fault_is_told_and_tried_again() -> None:
     ticks = Ticks([away, away, nothing])
     with sweeping(ticks, AGES):
