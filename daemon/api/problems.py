@@ -8,6 +8,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.models import ProblemAnswer
@@ -130,7 +131,8 @@ def add_handlers(app: FastAPI) -> None:
     app.exception_handler(VectordError)(_fault)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(StarletteHTTPException)(_http)
-    app.exception_handler(CallerGoneError)(_gone)
+    for gone in (CallerGoneError, ClientDisconnect):
+        app.exception_handler(gone)(_gone)
 
 
 async def _problem(_: Request, error: Exception) -> JSONResponse:
@@ -164,7 +166,9 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"reason": "invalid_request", "message": message, "errors": where}, 422)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error.__cause__, ClientDisconnect):  # FastAPI takes it for a body that cannot be read.
+        return await _gone(request, error)
     status = error.status_code if isinstance(error, StarletteHTTPException) else 500
     body = {"reason": SAYINGS.get(status, "invalid_request"), "message": str(getattr(error, "detail", ""))}
     return JSONResponse(body, status, headers=getattr(error, "headers", None))

@@ -19,44 +19,16 @@ from fastapi import FastAPI
 
 from daemon.api import line as line_module
 from daemon.api.access import Token, allowed_hosts, read_token, refuse_open_door
-from daemon.api.app import Access, Probes, create_app, create_probe_app
-from daemon.api.feed import Feed
-from daemon.api.line import Line
+from daemon.api.app import Probes, create_probe_app
 from daemon.api.server import HttpServer, listen
-from daemon.api.services import House
-from daemon.clock import SystemClock
 from daemon.errors import AddressError, ConfigurationError
-from daemon.events import Answered
 from daemon.health import Health, State
-from daemon.telemetry.history import History
-from daemon.telemetry.overview import Overview
+from tests.front import Subject, make_app
 
 TIMEOUT = 60.0
 PROBES = ("/health", "/ready", "/metrics")
 THREADS = 40
 """That anyio has for the routes that are no coroutines."""
-
-
-class Subject:
-    """A daemon whose health the test decides."""
-
-    def __init__(self) -> None:
-        self.health = Health(healthy=True, ready=True, state=State.IDLE, status="idle", parts={"listener": "listening"})
-        self.answered: SimpleQueue[Answered] = SimpleQueue()
-
-
-def make_app(
-    subject: Subject,
-    *,
-    token: Token | None = None,
-    hosts: frozenset[str] | None = None,
-    origins: tuple[str, ...] = (),
-) -> FastAPI:
-    line, clock = Line(places=2, waiting=2), SystemClock()
-    probes = Probes(health=lambda: subject.health, exposition=lambda: b"vectord_up 1.0\n")
-    house = House(line, Feed(Overview(History(clock), lambda: subject.health, line, clock)))
-    access = Access(token=token or Token(None), hosts=hosts, origins=origins, max_upload=100_000)
-    return create_app(probes, house, access, emit=subject.answered.put)
 
 
 @pytest.fixture
@@ -411,11 +383,9 @@ def test_probes_wait_for_nobody_who_waits_for_the_database(subject: Subject) -> 
         ("POST", "/retry"),
     ],
 )
-def test_a_crowd_before_the_database_is_sent_away(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, method: str, path: str
-) -> None:
+def test_a_crowd_before_the_database_is_sent_away(monkeypatch: pytest.MonkeyPatch, method: str, path: str) -> None:
     monkeypatch.setattr(line_module, "MOST_ASKING", 0)
-    server = HttpServer(make_app(subject), host="127.0.0.1", port=0)
+    server = HttpServer(make_app(Subject()), host="127.0.0.1", port=0)
     server.start()
     try:
         body = {"all": True} if method == "POST" else None
