@@ -257,6 +257,7 @@ def test_every_answer_has_its_number_and_its_headers(server: HttpServer, subject
         assert answer.status_code == status
         assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"])
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert "Content-Security-Policy" in answer.headers
         assert "Access-Control-Allow-Origin" not in answer.headers
     # An answer is recorded once all of it is sent, which may be after the client has read it.
@@ -326,15 +327,40 @@ def test_pages_of_other_origins_set_nothing_going(subject: Subject) -> None:
         ({"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"}, False),
         ({"Origin": "http://127.0.0.1:1"}, False),
         ({"Origin": "null"}, False),
+        ({"Origin": "http://[::1"}, False),
+        ({"Origin": "http://evil]"}, False),
     ]
     try:
         for headers, allowed in cases:
             answer = requests.post(own + "/process/all", headers=headers, timeout=TIMEOUT)
             told = (answer.status_code, answer.json()["reason"])
             assert told == ((503, "not_serving") if allowed else (403, "cross_site")), headers
-            assert requests.get(own + "/openapi.json", headers=headers, timeout=TIMEOUT).status_code == 200
+            # A look at a thumbnail has it fetched.
+            look = requests.get(own + "/images/1/thumbnail", headers=headers, timeout=TIMEOUT)
+            assert (look.status_code, look.json()["reason"]) == told, headers
+            for path in ("/", *PROBES):
+                assert requests.get(own + path, headers=headers, timeout=TIMEOUT).status_code == 200
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("method", "mode", "destination", "allowed"),
+    [
+        ("GET", "navigate", "document", True),  # a link that somebody follows
+        ("GET", "navigate", "iframe", False),
+        ("GET", "no-cors", "image", False),
+        ("GET", "cors", "empty", False),
+        ("POST", "navigate", "document", False),  # a form
+    ],
+)
+def test_a_link_from_another_page_may_be_followed(
+    server: HttpServer, method: str, mode: str, destination: str, *, allowed: bool
+) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": destination}
+    path = "/images/1" if method == "GET" else "/process/all"
+    answer = requests.request(method, server.address + path, headers=headers, timeout=TIMEOUT)
+    assert (answer.status_code, answer.json()["reason"]) == ((503, "not_serving") if allowed else (403, "cross_site"))
 
 
 def test_who_has_the_token_may_come_from_anywhere(subject: Subject) -> None:
