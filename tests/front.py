@@ -1,7 +1,7 @@
 """The API without a daemon behind it: real sockets, and a health that the test decides."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
@@ -68,12 +68,13 @@ FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\
 FORM_END = b"\r\n--b--\r\n"
 
 
-def upload_head(length: int, path: str = "/extract/upload") -> bytes:
+def upload_head(length: int, path: str = "/extract/upload", more: Sequence[str] = ()) -> bytes:
     """What comes before the body of an upload whose parts are divided by "b"."""
     lines = (
         f"POST {path} HTTP/1.1",
         "Host: localhost",
         "Content-Type: multipart/form-data; boundary=b",
         f"Content-Length: {length}",
+        *more,
     )
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
