@@ -402,11 +402,13 @@ def test_probes_wait_for_nobody_who_waits_for_the_database(subject: Subject) -> 
     [
         ("GET", "/images/1"),
         ("GET", "/images/1/vector"),
+        ("GET", "/images/1/thumbnail"),
         ("GET", "/failures"),
         ("GET", "/waiting"),
         ("GET", "/similar/1"),
         ("GET", "/runs/00000000-0000-0000-0000-000000000000"),
         ("POST", "/retry"),
+        ("POST", "/process/all"),
     ],
 )
 def test_a_crowd_before_the_database_is_sent_away(monkeypatch: pytest.MonkeyPatch, method: str, path: str) -> None:
@@ -414,7 +416,7 @@ def test_a_crowd_before_the_database_is_sent_away(monkeypatch: pytest.MonkeyPatc
     server = HttpServer(make_app(Subject()), host="127.0.0.1", port=0)
     server.start()
     try:
-        body = {"all": True} if method == "POST" else None
+        body = {"all": True} if path == "/retry" else None
         answer = requests.request(method, server.address + path, json=body, timeout=TIMEOUT)
         assert (answer.status_code, answer.json()["reason"]) == (429, "too_busy")
         assert int(answer.headers["Retry-After"]) > 0
