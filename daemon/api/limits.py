@@ -60,7 +60,7 @@ class BodyLimit:
 
 
 class Room:
-    """What bounds the memory and the disk that uploads take, in bytes: `LARGEST_UPLOADS` of the `largest` size, or more
+    """What bounds the memory that uploads take, in bytes: `LARGEST_UPLOADS` of the `largest` size, or more
     of smaller ones. For one event loop.
     """
 

@@ -102,7 +102,7 @@ class Seats:
 
 class Desk:
     """Where the database is asked: by so many, so that no number of them uses up memory, and in threads of its own, so
-    that while it hangs nothing else, such as an upload that goes to a file, waits for a thread. For one event loop.
+    that while it hangs nothing else waits for a thread. For one event loop.
 
     A question that was put keeps its seat and its thread until it is answered, even if nobody waits for that any more.
     """

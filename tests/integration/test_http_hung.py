@@ -15,7 +15,7 @@ from tests.whole import Tables
 
 TIMEOUT = 60
 LARGE = picture(1) + bytes(2 * 1024 * 1024)
-"""More than Starlette keeps of an upload in memory: it goes to a file, in a thread."""
+"""More than Starlette keeps of an upload in memory where it may choose: the rest goes to a file, in a thread."""
 
 
 @contextmanager
