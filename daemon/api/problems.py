@@ -22,6 +22,7 @@ from daemon.errors import (
     VectordError,
     gist,
 )
+from daemon.policy import LONGEST_DELAY
 
 RETRY_SECONDS = 5
 """What Retry-After says where nobody knows better."""
@@ -95,7 +96,8 @@ def refused(reason: Reason, retry_after: float | None = None) -> Problem:
     """For a picture that came to no vector. Never the failure's detail: it may quote what was fetched, or addresses."""
     status = 424 if reason in OF_OTHERS else STATUSES[reason.failure_class]
     later = status != 422
-    wait = None if not later else max(1, round(retry_after or RETRY_SECONDS))
+    # Whoever serves the picture may name any time; the queue waits for no longer either.
+    wait = max(1, round(min(retry_after or RETRY_SECONDS, LONGEST_DELAY))) if later else None
     return Problem(status, reason.label, reason.explanation, retry_after=wait)
 
 

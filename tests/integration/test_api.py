@@ -92,6 +92,14 @@ def test_what_has_no_vector_says_why_and_no_more(daemon: Daemon, web: Web) -> No
     assert (upload.status_code, upload.json()["reason"]) == (422, "not_an_image")
 
 
+@pytest.mark.parametrize(("asked", "told"), [("7", "7"), ("999999999", "3600")])
+def test_nobody_is_sent_away_for_longer_than_the_queue_waits(daemon: Daemon, asked: str, told: str) -> None:
+    with serve({"/busy": lambda request: request.reply(429, retry_after=asked)}) as server:
+        answer = post(daemon, "/extract/url", params={"image_url": server.url + "/busy"})
+    assert (answer.status_code, answer.json()["reason"]) == (424, "rate_limited")
+    assert answer.headers["Retry-After"] == told
+
+
 def test_errors_carry_nothing_that_was_fetched_and_no_address_of_the_house(idle: Daemon, tables: Tables) -> None:
     secret = b"GIF89a" + b"<b>secret content</b>" * 50
     paths: dict[str, Answer] = {
