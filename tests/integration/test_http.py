@@ -23,7 +23,7 @@ from daemon.api.app import Probes, create_probe_app
 from daemon.api.server import HttpServer, listen
 from daemon.errors import AddressError, ConfigurationError
 from daemon.health import Health, State
-from tests.front import Subject, make_app
+from tests.front import Subject, make_app, serving
 
 TIMEOUT = 60.0
 PROBES = ("/health", "/ready", "/metrics")
@@ -104,6 +104,27 @@ def test_a_token_guards_all_but_health_and_metrics(subject: Subject) -> None:
         assert call(server, "/openapi.json", "open sesame") == 200
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ("Bearer open sesame", 200),
+        ("bearer open sesame", 200),
+        ("BEARER  open sesame", 200),
+        ("Bearer Open Sesame", 401),
+        ("Basic open sesame", 401),
+        ("Beareropen sesame", 401),
+        ("open sesame", 401),
+        ("Bearer", 401),
+        ("", 401),
+    ],
+)
+def test_the_tokens_scheme_may_be_written_as_one_likes(subject: Subject, authorization: str, status: int) -> None:
+    with serving(make_app(subject, token=Token("open sesame"))) as server:
+        headers = {"Authorization": authorization}
+        answer = requests.get(server.address + "/openapi.json", headers=headers, timeout=TIMEOUT)
+    assert answer.status_code == status
 
 
 def test_a_port_for_probes_serves_nothing_else(subject: Subject) -> None:
