@@ -16,6 +16,7 @@ from daemon.errors import (
     DatabaseError,
     DatabaseUnavailableError,
     FailureClass,
+    ImpossibleIdError,
     NotFoundError,
     NotServingError,
     Reason,
@@ -144,6 +145,8 @@ async def _problem(_: Request, error: Exception) -> JSONResponse:
 async def _fault(_: Request, error: Exception) -> JSONResponse:
     """The daemon's own troubles. What they say is for its log: it names hosts, roles and files."""
     match error:
+        case ImpossibleIdError():
+            return Problem(404, "no_such_image", "not in the table of images").response()
         case NotFoundError():
             return Problem(404, "not_found", str(error)).response()
         case NotServingError():

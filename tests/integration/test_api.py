@@ -274,6 +274,19 @@ def test_an_image_that_is_not_there_is_404(idle: Daemon, image_id: str) -> None:
         assert answer.json()["reason"] in {"no_such_image", "not_found", "no_such_job"}
 
 
+@pytest.mark.parametrize("image_id", ["not a number", str(2**80), "1.5"])
+def test_an_id_that_no_image_can_have_is_told_of_alike_and_in_our_own_words(idle: Daemon, image_id: str) -> None:
+    for answer in (
+        post(idle, "/process/image", json={"image_id": image_id}),
+        *(get(idle, f"/images/{image_id}{more}") for more in ("", "/vector", "/thumbnail")),
+        get(idle, f"/similar/{image_id}"),
+        post(idle, "/retry", json={"image_id": image_id}),
+    ):
+        assert (answer.status_code, answer.json()["reason"]) == (404, "no_such_image"), answer.url
+        assert "SQLSTATE" not in answer.text
+        assert "bigint" not in answer.text
+
+
 def test_ids_may_have_slashes_and_percent_signs_in_them(
     empty_database: str, compiled: Path, web: Web, tables: Tables
 ) -> None:
