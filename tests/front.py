@@ -59,9 +59,14 @@ def serving(app: FastAPI, **options: Any) -> Iterator[HttpServer]:
         server.stop()
 
 
-def connect(server: HttpServer, timeout: float = 60.0) -> socket.socket:
-    """A connection over which nothing has been said."""
-    return socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2])), timeout)
+def connect(server: HttpServer, timeout: float = 60.0, *, receive_buffer: int = 0) -> socket.socket:
+    """A connection over which nothing has been said; its buffer, in bytes, as the system has it where none is given."""
+    made = socket.socket()
+    if receive_buffer:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    made.settimeout(timeout)
+    made.connect(("127.0.0.1", int(server.address.rpartition(":")[2])))
+    return made
 
 
 FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'

@@ -15,6 +15,8 @@ MOST_HEAD = 64 * 1024
 """Bytes of a head, and of the trailers after a body in chunks. One read more, 256 KiB, may come before they count."""
 MOST_PIPELINED = 100
 """Requests that wait for the answer to the one before them. Each costs memory as soon as it is read."""
+UNREAD_SECONDS = 60.0
+"""In which some of an answer must be read. Closing a connection waits for the rest of it, for ever."""
 SILENT_SECONDS = 60.0
 """Between two lines in the log about connections refused."""
 
@@ -36,6 +38,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._unheard = 0
         self._late: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         if len(self.connections) > self.most_open:
             self._tell_of_crowd()
             transport.abort()
@@ -44,6 +47,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
+        self._is_read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -77,6 +81,18 @@ class Connection(HttpToolsProtocol):
         self._unheard = 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
+
     def _is_at_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -96,6 +112,23 @@ class Connection(HttpToolsProtocol):
             self._expect_head()
         else:
             self.transport.close()
+
+    def _expect_reading(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        if unread and self._unread is None:
+            self._unread = self.loop.call_later(UNREAD_SECONDS, self._look_at_reading, unread)
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _look_at_reading(self, before: int) -> None:
+        self._unread = None
+        if self.transport.get_write_buffer_size() < before:
+            self._expect_reading()
+        else:
+            self.transport.abort()
 
     def _tell_of_crowd(self) -> None:
         kind, now = type(self), self.loop.time()

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPResponse
+from threading import Event
 from time import monotonic
 
 import pytest
@@ -149,6 +150,31 @@ def test_a_head_without_end_is_cut_off(server: HttpServer, begun: bytes, more: b
         caller.sendall(begun)
         with pytest.raises(ConnectionError):
             send(caller, more, PATIENCE // len(more))
+
+
+@pytest.mark.parametrize("path", [b"/docs/static/swagger-ui-bundle.js", b"/openapi.json"], ids=["larger", "smaller"])
+def test_who_reads_no_answer_makes_room_for_others(monkeypatch: pytest.MonkeyPatch, path: bytes) -> None:
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.3)
+    with serving(make_app(Subject()), most_open=1) as server:
+        server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with connect(server, TIMEOUT, receive_buffer=4096) as caller:
+            caller.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            until = monotonic() + TIMEOUT
+            while not let_in(server):
+                assert monotonic() < until
+
+
+def test_who_reads_slowly_gets_all_of_it(monkeypatch: pytest.MonkeyPatch, server: HttpServer) -> None:
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 2.0)
+    server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    whole = requests.get(server.address + "/openapi.json", timeout=TIMEOUT).content
+    pause, read = Event(), b""
+    with connect(server, TIMEOUT, receive_buffer=4096) as caller:
+        caller.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        while piece := caller.recv(4096):
+            read += piece
+            pause.wait(0.3)
+    assert read.endswith(whole)
 
 
 def test_a_head_may_be_large(server: HttpServer) -> None:
