@@ -127,6 +127,10 @@ class NotFoundError(VectordError):
     """What was asked for is not there: no such image, or no vector of it."""
 
 
+class ImpossibleIdError(NotFoundError):
+    """There is no such image, and with this id there can be none. The message quotes PostgreSQL."""
+
+
 class NotServingError(VectordError):
     """The daemon cannot take a request just now: it starts or stops, has no loaders, or another's model counts."""
 

@@ -3,6 +3,7 @@
 import platform
 from pathlib import Path
 
+from daemon.api import bounds
 from daemon.config import Settings
 from daemon.db.generation import Instance
 from daemon.db.names import Names
@@ -18,6 +19,9 @@ BATCHES_IN_FLIGHT = 4
 """One being loaded, one being filled, one in the model, one being stored."""
 URGENT_LEAST = 32
 """Pictures that callers wait for, in work at a time: what fills the loaders and a batch besides."""
+BASE_FILES = 128
+"""Open files of a daemon that does nothing, and room for a few more."""
+FILES_PER_LOADER = 4
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -88,6 +92,19 @@ def loader_options(settings: Settings) -> LoaderOptions:
             ca_file=fetch.ca_file,
         ),
     )
+
+
+def open_files(settings: Settings) -> int:
+    """What the daemon needs of them besides callers' connections. Each picture in hand may hold one."""
+    loading, http = loader_options(settings), settings.http
+    files = BASE_FILES + settings.database.pool_size + FILES_PER_LOADER * loading.processes + loading.all_slots
+    probing = bounds.MOST_PROBING + bounds.BACKLOG if http.port_of_probes else 0
+    return files + bounds.BACKLOG + probing
+
+
+def most_open(settings: Settings, limit: int) -> int:
+    """Connections to the API at a time, where so many files may be open."""
+    return bounds.most_open(limit=limit, needed=open_files(settings), waiting=settings.http.max_waiting)
 
 
 def want_options(settings: Settings, *, worker: str, stored_bytes: bool) -> WantOptions:

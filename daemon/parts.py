@@ -8,6 +8,7 @@ from uuid import uuid4
 from daemon import options
 from daemon.api.access import Token, allowed_hosts
 from daemon.api.app import Access, Probes, create_app, create_probe_app, routes_of
+from daemon.api.bounds import limit_of_open_files
 from daemon.api.line import Line
 from daemon.api.server import HttpServer
 from daemon.api.services import House, Services
@@ -229,7 +230,8 @@ def servers(
     )
     app = create_app(probes, opened, access, emit=emit)
     expect(routes_of(app))
-    made = [HttpServer(app, host=http.host, port=http.port)]
+    most_open = options.most_open(settings, limit_of_open_files())
+    made = [HttpServer(app, host=http.host, port=http.port, most_open=most_open)]
     if port := http.port_of_probes:
         made.append(HttpServer(create_probe_app(probes), host=http.host, port=port, key="http.metrics_port"))
     return made

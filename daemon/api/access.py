@@ -47,8 +47,13 @@ class Token:
         self.value = value
 
     def admits(self, authorization: bytes) -> bool:
-        """Whether this Authorization header will do. Compared in constant time."""
-        return self.value is None or hmac.compare_digest(authorization, f"Bearer {self.value}".encode())
+        """Whether this Authorization header will do. The token is compared in constant time; of the scheme, no case
+        counts (RFC 9110, 11.1).
+        """
+        if self.value is None:
+            return True
+        scheme, _, given = authorization.partition(b" ")
+        return hmac.compare_digest(given.lstrip(b" "), self.value.encode()) and scheme.lower() == b"bearer"
 
 
 def allowed_hosts(host: str, allow_hosts: Sequence[str]) -> frozenset[str] | None:

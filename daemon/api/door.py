@@ -21,8 +21,9 @@ class Door:
     strangers' web pages, and 503 to all others once it is `closing`.
 
     The Host header keeps out pages whose names resolve to this machine (DNS rebinding); `hosts` are the names that may
-    be used, None for any. Other pages could not read an answer, but would set work going where no token is asked for:
-    only those of `origins` may. Probes come by any name, and are answered until the end.
+    be used, None for any. Other pages could not read an answer, but would set work going where no token is asked for,
+    by a picture's address already: only those of `origins` may. A link to here may be followed from anywhere. Probes
+    come by any name, and are answered until the end.
     """
 
     def __init__(
@@ -56,7 +57,8 @@ class Door:
             problem = Problem(401, "unauthorized", "a bearer token is needed (http.token_file)")
             problem.headers = {"WWW-Authenticate": "Bearer"}
             return problem
-        if self._token.value is None and method not in SAFE_METHODS and is_of_a_stranger(headers, self._origins):
+        harmless = is_page or (method in SAFE_METHODS and _is_link(headers))
+        if self._token.value is None and not harmless and is_of_a_stranger(headers, self._origins):
             return Problem(403, "cross_site", "a page of another origin calls; http.cors_origins lists those that may")
         return stopping() if self._closing() and not is_page else None
 
@@ -71,7 +73,20 @@ def is_of_a_stranger(headers: Mapping[bytes, bytes], origins: Collection[str]) -
         return False
     if site := headers.get(b"sec-fetch-site"):
         return site not in {b"same-origin", b"none"}
-    return bool(origin) and urlsplit(origin).netloc != headers.get(b"host", b"").decode("latin-1")
+    return bool(origin) and _netloc(origin) != headers.get(b"host", b"").decode("latin-1")
+
+
+def _netloc(origin: str) -> str | None:
+    """Its host and port; None for what no browser would send."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def _is_link(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a browser goes to another page by this. Frames, too, are navigated, and a page may have many of them."""
+    return headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"
 
 
 def _is_page(path: str) -> bool:

@@ -28,13 +28,12 @@ async def embed_url(house: House, request: Request, url: str) -> Vectors:
 
 
 async def embed_upload(house: House, request: Request) -> tuple[Vectors, str | None]:
-    """The vector of the uploaded file, and the id that came with it. The body is read when it is its turn only."""
-    await house.line.enter()
-    try:
-        data, image_id = await read_upload(request)
-    except BaseException:
-        house.line.leave()
-        raise
+    """The vector of the uploaded file, and the id that came with it. Raises `Problem` with the reason for none.
+
+    The line is for who has all of it there: a body may take its time to come, and would keep a place from others.
+    """
+    data, image_id = await read_upload(request)
+    await unless_gone(request, house.line.enter())
     return _vector(await _embed(house, request, data=data)), image_id
 
 

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
 
 from daemon.api.problems import Problem
 
 RETRY_SECONDS = 1
+T = TypeVar("T")
 
 
 class Line:
@@ -70,6 +74,8 @@ class Line:
 
 MOST_ASKING = 64
 """The database at a time: more than threads and connections for it can be busy with."""
+ASKING_THREADS = 40
+"""As many as AnyIO has for all else."""
 
 
 class Seats:
@@ -95,11 +101,27 @@ class Seats:
 
 
 class Desk:
-    """A dependency of the routes that ask the database, so that no number of them uses up memory and threads."""
+    """Where the database is asked: by so many, so that no number of them uses up memory, and in threads of its own, so
+    that while it hangs nothing else waits for a thread. For one event loop.
+
+    A question that was put keeps its seat and its thread until it is answered, even if nobody waits for that any more.
+    """
 
     def __init__(self) -> None:
         self._seats = Seats(MOST_ASKING, "the database")
+        self._threads = CapacityLimiter(ASKING_THREADS)
 
-    async def __call__(self) -> AsyncGenerator[None]:
+    async def ask(self, question: Callable[[], T]) -> T:
+        """What it comes to. Raises `Problem` (429) when too many ask already."""
+        return await asyncio.shield(self._seated(question))
+
+    async def look(self, question: Callable[[], T]) -> T:
+        """The same without a seat, for those whose number has a bound already."""
+        return await asyncio.shield(self._in_a_thread(question))
+
+    async def _seated(self, question: Callable[[], T]) -> T:
         with self._seats.one():
-            yield
+            return await self._in_a_thread(question)
+
+    async def _in_a_thread(self, question: Callable[[], T]) -> T:
+        return await to_thread.run_sync(question, limiter=self._threads)

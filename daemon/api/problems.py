@@ -8,6 +8,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.models import ProblemAnswer
@@ -15,12 +16,14 @@ from daemon.errors import (
     DatabaseError,
     DatabaseUnavailableError,
     FailureClass,
+    ImpossibleIdError,
     NotFoundError,
     NotServingError,
     Reason,
     VectordError,
     gist,
 )
+from daemon.policy import LONGEST_DELAY
 
 RETRY_SECONDS = 5
 """What Retry-After says where nobody knows better."""
@@ -94,7 +97,8 @@ def refused(reason: Reason, retry_after: float | None = None) -> Problem:
     """For a picture that came to no vector. Never the failure's detail: it may quote what was fetched, or addresses."""
     status = 424 if reason in OF_OTHERS else STATUSES[reason.failure_class]
     later = status != 422
-    wait = None if not later else max(1, round(retry_after or RETRY_SECONDS))
+    # Whoever serves the picture may name any time; the queue waits for no longer either.
+    wait = max(1, round(min(retry_after or RETRY_SECONDS, LONGEST_DELAY))) if later else None
     return Problem(status, reason.label, reason.explanation, retry_after=wait)
 
 
@@ -130,7 +134,8 @@ def add_handlers(app: FastAPI) -> None:
     app.exception_handler(VectordError)(_fault)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(StarletteHTTPException)(_http)
-    app.exception_handler(CallerGoneError)(_gone)
+    for gone in (CallerGoneError, ClientDisconnect):
+        app.exception_handler(gone)(_gone)
 
 
 async def _problem(_: Request, error: Exception) -> JSONResponse:
@@ -140,6 +145,8 @@ async def _problem(_: Request, error: Exception) -> JSONResponse:
 async def _fault(_: Request, error: Exception) -> JSONResponse:
     """The daemon's own troubles. What they say is for its log: it names hosts, roles and files."""
     match error:
+        case ImpossibleIdError():
+            return Problem(404, "no_such_image", "not in the table of images").response()
         case NotFoundError():
             return Problem(404, "not_found", str(error)).response()
         case NotServingError():
@@ -164,7 +171,9 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"reason": "invalid_request", "message": message, "errors": where}, 422)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error.__cause__, ClientDisconnect):  # FastAPI takes it for a body that cannot be read.
+        return await _gone(request, error)
     status = error.status_code if isinstance(error, StarletteHTTPException) else 500
     body = {"reason": SAYINGS.get(status, "invalid_request"), "message": str(getattr(error, "detail", ""))}
     return JSONResponse(body, status, headers=getattr(error, "headers", None))

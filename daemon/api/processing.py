@@ -8,7 +8,6 @@ from functools import partial
 from typing import cast
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
 from daemon.api.embedding import request_id, require_web
 from daemon.api.models import BatchProcessed, Processed
@@ -126,7 +125,7 @@ class Processor:
         """What comes of an image that a daemon works on; None where nobody does any more, and it is not done."""
         while asyncio.get_running_loop().time() < deadline:
             async with self._looking:
-                seen = await run_in_threadpool(self._house.services.reports.why, image_id)
+                seen = await self._house.desk.look(lambda: self._house.services.reports.why(image_id))
             if not seen.exists:
                 raise no_such_image(image_id)
             if not (seen.job and seen.job.leased):

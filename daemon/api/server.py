@@ -8,13 +8,13 @@ from threading import Thread
 import uvicorn
 from fastapi import FastAPI
 
+from daemon.api.bounds import BACKLOG, MOST_PROBING
+from daemon.api.connections import bounded
 from daemon.errors import AddressError, ConfigurationError
 
 STOP_SECONDS = 5.0
 MAY_PASS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
 """Another program ends, or the network comes up."""
-BACKLOG = 2048
-"""uvicorn's own default."""
 KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 """Seconds of silence before the first probe, between probes, and how many go unanswered."""
 
@@ -22,11 +22,23 @@ KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPC
 class HttpServer:
     """Serves an application until stopped. The port is bound at once, so that a port in use is a clear error."""
 
-    def __init__(self, app: FastAPI, *, host: str, port: int, key: str = "http.port") -> None:
-        """Raises `ConfigurationError` and `AddressError`; `key` is the one that says the port."""
+    def __init__(
+        self, app: FastAPI, *, host: str, port: int, key: str = "http.port", most_open: int = MOST_PROBING
+    ) -> None:
+        """Raises `ConfigurationError` and `AddressError`; `key` is the one that says the port.
+
+        `most_open`: connections at a time.
+        """
         self._socket = listen(host, port, key)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(STOP_SECONDS), lifespan="off"
+            app,
+            http=bounded(most_open),
+            ws="none",
+            backlog=BACKLOG,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=int(STOP_SECONDS),
+            lifespan="off",
         )
         self._server = uvicorn.Server(config)
         self._thread = Thread(

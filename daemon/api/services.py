@@ -129,7 +129,7 @@ class Services:
 
 
 class House:
-    """The services once they are there, and what stands before them: the line, the desk of those who ask the database,
+    """The services once they are there, and what stands before them: the line, the desk where the database is asked,
     and the feed of those who watch.
     """
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from time import monotonic
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
 from daemon.api.embedding import ask, request_id
 from daemon.api.patience import unless_gone
@@ -57,7 +56,7 @@ class Thumbnails:
 
     async def of(self, request: Request, image_id: str) -> bytes:
         """An image's thumbnail, a JPEG. Raises `Problem`: 404 without such an image, else the reason for none."""
-        place = await run_in_threadpool(self._house.services.whereabouts.of, image_id)
+        place = await self._house.desk.ask(lambda: self._house.services.whereabouts.of(image_id))
         if place is None:
             raise no_such_image(image_id)
         if jpeg := self._shelf.get(place):

@@ -17,7 +17,7 @@ from daemon.errors import (
     ConfigurationError,
     DatabaseError,
     DatabaseUnavailableError,
-    NotFoundError,
+    ImpossibleIdError,
     VectordError,
 )
 
@@ -136,7 +136,7 @@ def named_ids() -> Iterator[None]:
         yield
     except DatabaseError as error:
         if sqlstate(error) in IMPOSSIBLE_ID:
-            raise NotFoundError(f"there is no such image: {error}") from error
+            raise ImpossibleIdError(f"there is no such image: {error}") from error
         raise
 
 

@@ -39,7 +39,7 @@ ALIVE_SECONDS = 60.0
 
 
 class Reports:
-    """All methods raise `DatabaseUnavailableError` and `DatabaseError`; an impossible id, `NotFoundError`."""
+    """All methods raise `DatabaseUnavailableError` and `DatabaseError`; an impossible id, `ImpossibleIdError`."""
 
     def __init__(self, pool: Pool, names: Names) -> None:
         self._pool = pool

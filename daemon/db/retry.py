@@ -17,7 +17,7 @@ AT_ONCE = 1_000
 class Retries:
     """All methods give how many jobs are due now, and raise `DatabaseUnavailableError` and `DatabaseError`.
 
-    An impossible id raises `NotFoundError`. Attempts are counted from zero again. Several jobs queue up behind new
+    An impossible id raises `ImpossibleIdError`. Attempts are counted from zero again. Several jobs queue up behind new
     images; a single one does not.
     """
 

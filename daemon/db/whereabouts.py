@@ -19,7 +19,7 @@ class Place(NamedTuple):
 
 
 class Whereabouts:
-    """Raises `DatabaseUnavailableError` and `DatabaseError`; an impossible id, `NotFoundError`."""
+    """Raises `DatabaseUnavailableError` and `DatabaseError`; an impossible id, `ImpossibleIdError`."""
 
     def __init__(self, pool: Pool, names: Names) -> None:
         self._pool = pool

@@ -1,19 +1,17 @@
 """Looks at what this machine gives a process: disk, open files, memory."""
 
 import os
-import resource
 import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon import options
+from daemon.api.bounds import limit_of_open_files
 from daemon.config import Settings
 from daemon.loader.options import LoaderOptions
 
-BASE_FILES = 128
-"""Open files of a daemon that does nothing, and room for a few more."""
-FILES_PER_LOADER = 4
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -42,10 +40,9 @@ class Machine:
 
 
 def needs(settings: Settings, loading: LoaderOptions) -> Needs:
-    """Each picture in hand may hold a file, and so may each request that waits."""
-    files = BASE_FILES + settings.database.pool_size + FILES_PER_LOADER * loading.processes + loading.all_slots
+    """Each request that waits holds a connection, which is an open file."""
     return Needs(
-        open_files=files,
+        open_files=options.open_files(settings),
         http_waiting=settings.http.max_waiting,
         arena_bytes=loading.all_slots * loading.input_size**2 * 3,
         loaders_bytes=loading.processes * loading.memory_mb * 1024 * 1024,
@@ -61,17 +58,12 @@ def look_at_machine(state_dir: Path) -> Machine:
         state_dir=state_dir,
         writable=there.is_dir() and os.access(there, os.W_OK | os.X_OK),
         disk_free=shutil.disk_usage(there).free,
-        open_files=_open_files(),
+        open_files=limit_of_open_files(),
         memfd=_has_memfd(),
         temporary=temporary,
         temporary_free=shutil.disk_usage(temporary).free,
         memory=_memory(),
     )
-
-
-def _open_files() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else 2**31
 
 
 def _has_memfd() -> bool:

@@ -92,6 +92,14 @@ def test_what_has_no_vector_says_why_and_no_more(daemon: Daemon, web: Web) -> No
     assert (upload.status_code, upload.json()["reason"]) == (422, "not_an_image")
 
 
+@pytest.mark.parametrize(("asked", "told"), [("7", "7"), ("999999999", "3600")])
+def test_nobody_is_sent_away_for_longer_than_the_queue_waits(daemon: Daemon, asked: str, told: str) -> None:
+    with serve({"/busy": lambda request: request.reply(429, retry_after=asked)}) as server:
+        answer = post(daemon, "/extract/url", params={"image_url": server.url + "/busy"})
+    assert (answer.status_code, answer.json()["reason"]) == (424, "rate_limited")
+    assert answer.headers["Retry-After"] == told
+
+
 def test_errors_carry_nothing_that_was_fetched_and_no_address_of_the_house(idle: Daemon, tables: Tables) -> None:
     secret = b"GIF89a" + b"<b>secret content</b>" * 50
     paths: dict[str, Answer] = {
@@ -274,6 +282,19 @@ def test_an_image_that_is_not_there_is_404(idle: Daemon, image_id: str) -> None:
     ):
         assert answer.status_code == 404, answer.text
         assert answer.json()["reason"] in {"no_such_image", "not_found", "no_such_job"}
+
+
+@pytest.mark.parametrize("image_id", ["not a number", str(2**80), "1.5"])
+def test_an_id_that_no_image_can_have_is_told_of_alike_and_in_our_own_words(idle: Daemon, image_id: str) -> None:
+    for answer in (
+        post(idle, "/process/image", json={"image_id": image_id}),
+        *(get(idle, f"/images/{image_id}{more}") for more in ("", "/vector", "/thumbnail")),
+        get(idle, f"/similar/{image_id}"),
+        post(idle, "/retry", json={"image_id": image_id}),
+    ):
+        assert (answer.status_code, answer.json()["reason"]) == (404, "no_such_image"), answer.url
+        assert "SQLSTATE" not in answer.text
+        assert "bigint" not in answer.text
 
 
 def test_ids_may_have_slashes_and_percent_signs_in_them(

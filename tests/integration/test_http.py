@@ -19,44 +19,16 @@ from fastapi import FastAPI
 
 from daemon.api import line as line_module
 from daemon.api.access import Token, allowed_hosts, read_token, refuse_open_door
-from daemon.api.app import Access, Probes, create_app, create_probe_app
-from daemon.api.feed import Feed
-from daemon.api.line import Line
+from daemon.api.app import Probes, create_probe_app
 from daemon.api.server import HttpServer, listen
-from daemon.api.services import House
-from daemon.clock import SystemClock
 from daemon.errors import AddressError, ConfigurationError
-from daemon.events import Answered
 from daemon.health import Health, State
-from daemon.telemetry.history import History
-from daemon.telemetry.overview import Overview
+from tests.front import Subject, make_app, serving
 
 TIMEOUT = 60.0
 PROBES = ("/health", "/ready", "/metrics")
 THREADS = 40
 """That anyio has for the routes that are no coroutines."""
-
-
-class Subject:
-    """A daemon whose health the test decides."""
-
-    def __init__(self) -> None:
-        self.health = Health(healthy=True, ready=True, state=State.IDLE, status="idle", parts={"listener": "listening"})
-        self.answered: SimpleQueue[Answered] = SimpleQueue()
-
-
-def make_app(
-    subject: Subject,
-    *,
-    token: Token | None = None,
-    hosts: frozenset[str] | None = None,
-    origins: tuple[str, ...] = (),
-) -> FastAPI:
-    line, clock = Line(places=2, waiting=2), SystemClock()
-    probes = Probes(health=lambda: subject.health, exposition=lambda: b"vectord_up 1.0\n")
-    house = House(line, Feed(Overview(History(clock), lambda: subject.health, line, clock)))
-    access = Access(token=token or Token(None), hosts=hosts, origins=origins, max_upload=100_000)
-    return create_app(probes, house, access, emit=subject.answered.put)
 
 
 @pytest.fixture
@@ -132,6 +104,27 @@ def test_a_token_guards_all_but_health_and_metrics(subject: Subject) -> None:
         assert call(server, "/openapi.json", "open sesame") == 200
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ("Bearer open sesame", 200),
+        ("bearer open sesame", 200),
+        ("BEARER  open sesame", 200),
+        ("Bearer Open Sesame", 401),
+        ("Basic open sesame", 401),
+        ("Beareropen sesame", 401),
+        ("open sesame", 401),
+        ("Bearer", 401),
+        ("", 401),
+    ],
+)
+def test_the_tokens_scheme_may_be_written_as_one_likes(subject: Subject, authorization: str, status: int) -> None:
+    with serving(make_app(subject, token=Token("open sesame"))) as server:
+        headers = {"Authorization": authorization}
+        answer = requests.get(server.address + "/openapi.json", headers=headers, timeout=TIMEOUT)
+    assert answer.status_code == status
 
 
 def test_a_port_for_probes_serves_nothing_else(subject: Subject) -> None:
@@ -285,6 +278,7 @@ def test_every_answer_has_its_number_and_its_headers(server: HttpServer, subject
         assert answer.status_code == status
         assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"])
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert "Content-Security-Policy" in answer.headers
         assert "Access-Control-Allow-Origin" not in answer.headers
     # An answer is recorded once all of it is sent, which may be after the client has read it.
@@ -354,15 +348,40 @@ def test_pages_of_other_origins_set_nothing_going(subject: Subject) -> None:
         ({"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"}, False),
         ({"Origin": "http://127.0.0.1:1"}, False),
         ({"Origin": "null"}, False),
+        ({"Origin": "http://[::1"}, False),
+        ({"Origin": "http://evil]"}, False),
     ]
     try:
         for headers, allowed in cases:
             answer = requests.post(own + "/process/all", headers=headers, timeout=TIMEOUT)
             told = (answer.status_code, answer.json()["reason"])
             assert told == ((503, "not_serving") if allowed else (403, "cross_site")), headers
-            assert requests.get(own + "/openapi.json", headers=headers, timeout=TIMEOUT).status_code == 200
+            # A look at a thumbnail has it fetched.
+            look = requests.get(own + "/images/1/thumbnail", headers=headers, timeout=TIMEOUT)
+            assert (look.status_code, look.json()["reason"]) == told, headers
+            for path in ("/", *PROBES):
+                assert requests.get(own + path, headers=headers, timeout=TIMEOUT).status_code == 200
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("method", "mode", "destination", "allowed"),
+    [
+        ("GET", "navigate", "document", True),  # a link that somebody follows
+        ("GET", "navigate", "iframe", False),
+        ("GET", "no-cors", "image", False),
+        ("GET", "cors", "empty", False),
+        ("POST", "navigate", "document", False),  # a form
+    ],
+)
+def test_a_link_from_another_page_may_be_followed(
+    server: HttpServer, method: str, mode: str, destination: str, *, allowed: bool
+) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": destination}
+    path = "/images/1" if method == "GET" else "/process/all"
+    answer = requests.request(method, server.address + path, headers=headers, timeout=TIMEOUT)
+    assert (answer.status_code, answer.json()["reason"]) == ((503, "not_serving") if allowed else (403, "cross_site"))
 
 
 def test_who_has_the_token_may_come_from_anywhere(subject: Subject) -> None:
@@ -404,21 +423,21 @@ def test_probes_wait_for_nobody_who_waits_for_the_database(subject: Subject) -> 
     [
         ("GET", "/images/1"),
         ("GET", "/images/1/vector"),
+        ("GET", "/images/1/thumbnail"),
         ("GET", "/failures"),
         ("GET", "/waiting"),
         ("GET", "/similar/1"),
         ("GET", "/runs/00000000-0000-0000-0000-000000000000"),
         ("POST", "/retry"),
+        ("POST", "/process/all"),
     ],
 )
-def test_a_crowd_before_the_database_is_sent_away(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, method: str, path: str
-) -> None:
+def test_a_crowd_before_the_database_is_sent_away(monkeypatch: pytest.MonkeyPatch, method: str, path: str) -> None:
     monkeypatch.setattr(line_module, "MOST_ASKING", 0)
-    server = HttpServer(make_app(subject), host="127.0.0.1", port=0)
+    server = HttpServer(make_app(Subject()), host="127.0.0.1", port=0)
     server.start()
     try:
-        body = {"all": True} if method == "POST" else None
+        body = {"all": True} if path == "/retry" else None
         answer = requests.request(method, server.address + path, json=body, timeout=TIMEOUT)
         assert (answer.status_code, answer.json()["reason"]) == (429, "too_busy")
         assert int(answer.headers["Retry-After"]) > 0

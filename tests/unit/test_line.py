@@ -1,12 +1,15 @@
 """The line before the pipeline: so many at a time, so many who wait, and nobody's place is lost."""
 
 import asyncio
+from threading import Event
 
 import pytest
 
 from daemon.api import line as module
 from daemon.api.line import Desk, Line
 from daemon.api.problems import Problem
+
+TIMEOUT = 60.0
 
 
 def test_first_come_first_served_and_the_last_are_sent_away() -> None:
@@ -76,14 +79,40 @@ def test_a_place_may_be_given_up_from_any_thread_and_after_the_end() -> None:
 
 def test_so_many_ask_the_database_and_the_next_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        desk = Desk()
-        first = desk()
-        await anext(first)
+        desk, answer = Desk(), Event()
+        first = asyncio.create_task(desk.ask(lambda: answer.wait(TIMEOUT)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         with pytest.raises(Problem, match="1 callers wait for the database") as refused:
-            await anext(desk())
+            await desk.ask(bool)
         assert refused.value.status_code == 429
-        await first.aclose()
-        await anext(desk())
+        assert await desk.look(lambda: "a look") == "a look"
+        answer.set()
+        assert await first
+        assert await desk.ask(lambda: "another") == "another"
+
+    monkeypatch.setattr(module, "MOST_ASKING", 1)
+    asyncio.run(story())
+
+
+def test_a_question_keeps_its_seat_when_nobody_waits_for_the_answer_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        desk, put, answer = Desk(), Event(), Event()
+
+        def question() -> None:
+            put.set()
+            answer.wait(TIMEOUT)
+
+        caller = asyncio.create_task(desk.ask(question))
+        await asyncio.to_thread(put.wait, TIMEOUT)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        with pytest.raises(Problem, match="wait for the database"):
+            await desk.ask(bool)
+        answer.set()
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=TIMEOUT)
+        assert await desk.ask(lambda: "another") == "another"
 
     monkeypatch.setattr(module, "MOST_ASKING", 1)
     asyncio.run(story())

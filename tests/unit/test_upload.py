@@ -1,6 +1,7 @@
 """The form of an upload: what is read of it, and what is refused before it costs anything."""
 
 import asyncio
+import tempfile
 from typing import Any
 
 import pytest
@@ -55,6 +56,12 @@ def test_an_id_that_is_none_is_refused(image_id: bytes) -> None:
     with pytest.raises(Problem, match="image_id: ") as refused:
         read(part("image_id", image_id), PICTURE)
     assert refused.value.status_code == 422
+
+
+def test_a_picture_goes_to_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/none-such")
+    large = bytes(4 * 1024 * 1024)
+    assert read(part("file", large, file=True)) == (large, None)
 
 
 def test_a_field_of_text_is_short() -> None:

@@ -15,11 +15,7 @@ POLICY = (
 )
 """Nothing of other hosts, nothing inline, and, in browsers that know trusted types, no text ever becomes HTML."""
 FOR_GOOD = "public, max-age=31536000, immutable"
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+HEADERS = {"Content-Security-Policy": POLICY, "Cross-Origin-Opener-Policy": "same-origin"}
 
 
 def console_routes() -> APIRouter:

@@ -14,7 +14,7 @@ from daemon.records import Vectors
 
 
 def upload_form(*, required: bool) -> dict[str, Any]:
-    """The description of a multipart upload, for a route that reads the form itself, when its turn has come."""
+    """The description of a multipart upload, for a route that reads the form itself, with bounds."""
     schema = {
         "type": "object",
         "properties": {

@@ -3,13 +3,13 @@
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
 from daemon.api.inputs import ImageIdText, ReasonLabel, RetryBody
 from daemon.api.models import FailureAnswer, FailuresAnswer, ImageAnswer, JobAnswer, Retried, VectorAnswer
 from daemon.api.problems import Problem, documented
 from daemon.api.processing import no_such_image
-from daemon.api.services import House, Retries
+from daemon.api.services import House, Reports, Retries
 from daemon.api.whole import WholeIds
 from daemon.db.findings import FailureSeen, JobSeen, VectorSeen, Why
 from daemon.errors import Reason
@@ -19,36 +19,38 @@ MOST_FAILURES = 1_000
 
 def image_routes(house: House) -> APIRouter:
     """`/images`, `/failures` and `/retry`."""
-    router = APIRouter(
-        tags=["images"], route_class=WholeIds, dependencies=[Depends(house.desk)], responses=documented(429)
-    )
+    router = APIRouter(tags=["images"], route_class=WholeIds, responses=documented(429))
 
     @router.get("/images/{image_id}", responses=documented(404))
-    def get_image(image_id: ImageIdText) -> ImageAnswer:
+    async def get_image(image_id: ImageIdText) -> ImageAnswer:
         """All that is known of one image."""
-        seen = house.services.reports.why(image_id)
+        seen = await house.desk.ask(lambda: house.services.reports.why(image_id))
         if not seen.exists:
             raise no_such_image(image_id)
         return _image(seen)
 
     @router.get("/failures")
-    def get_failures(
+    async def get_failures(
         reason: Annotated[ReasonLabel | None, Query(description="Of this reason alone.")] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_FAILURES)] = 100,
     ) -> FailuresAnswer:
         """The images that failed for good, the newest first."""
-        reports, chosen = house.services.reports, _reason(reason)
-        counts = {label: figure.number for label, figure in reports.dead().items()}
-        return FailuresAnswer(counts=counts, failures=[_failure(one) for one in reports.failures(chosen, limit)])
+        chosen = _reason(reason)
+        return await house.desk.ask(lambda: _failures(house.services.reports, chosen, limit))
 
     @router.post("/retry", responses=documented(400, 404))
-    def retry(body: RetryBody) -> Retried:
+    async def retry(body: RetryBody) -> Retried:
         """Another chance for an image, for all that failed of a reason, or for all that failed."""
         if sum((body.image_id is not None, body.reason is not None, body.all)) != 1:
             raise Problem(422, "invalid_request", "say one of image_id, reason and all")
-        return Retried(retried=_retry(house.services.retries, body))
+        return Retried(retried=await house.desk.ask(lambda: _retry(house.services.retries, body)))
 
     return router
+
+
+def _failures(reports: Reports, reason: Reason | None, limit: int) -> FailuresAnswer:
+    counts = {label: figure.number for label, figure in reports.dead().items()}
+    return FailuresAnswer(counts=counts, failures=[_failure(one) for one in reports.failures(reason, limit)])
 
 
 def _retry(retries: Retries, body: RetryBody) -> int:

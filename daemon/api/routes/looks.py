@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from daemon.api.inputs import ImageIdText
 from daemon.api.models_console import ImageVectorAnswer, WaitingAnswer, WaitingsAnswer
@@ -34,14 +34,10 @@ def look_routes(house: House) -> APIRouter:
         """The image's picture, small: fetched like any other, and kept for ten minutes."""
         return Response(await thumbnails.of(request, image_id), media_type=JPEG)
 
-    asks = [Depends(house.desk)]
-
-    @router.get(
-        "/images/{image_id}/vector", response_model=ImageVectorAnswer, responses=documented(404, 429), dependencies=asks
-    )
-    def get_vector(image_id: ImageIdText) -> Response:
+    @router.get("/images/{image_id}/vector", response_model=ImageVectorAnswer, responses=documented(404, 429))
+    async def get_vector(image_id: ImageIdText) -> Response:
         """The image's vector as the table has it. 404 when it has none."""
-        vector = house.services.similar.vector_of(image_id)
+        vector = await house.desk.ask(lambda: house.services.similar.vector_of(image_id))
         # Not through pydantic, which would look at each of the 1280 numbers. NaN, which another program may have
         # written, is null.
         seen = {
@@ -52,10 +48,10 @@ def look_routes(house: House) -> APIRouter:
         }
         return Response(orjson.dumps(seen), media_type="application/json")
 
-    @router.get("/waiting", responses=documented(429), dependencies=asks)
-    def get_waiting(limit: Annotated[int, Query(ge=1, le=MOST_WAITING)] = 100) -> WaitingsAnswer:
+    @router.get("/waiting", responses=documented(429))
+    async def get_waiting(limit: Annotated[int, Query(ge=1, le=MOST_WAITING)] = 100) -> WaitingsAnswer:
         """The images that failed and are tried again, the next one first."""
-        seen = house.services.reports.waiting(limit)
+        seen = await house.desk.ask(lambda: house.services.reports.waiting(limit))
         return WaitingsAnswer(waiting=[WaitingAnswer(**asdict(one) | {"image_id": str(one.image_id)}) for one in seen])
 
     return router

@@ -4,9 +4,8 @@ import asyncio
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from daemon.api.inputs import MOST_IDS, ImageIdText, ProcessAll, ProcessImage
 from daemon.api.line import Seats
@@ -48,15 +47,15 @@ def process_routes(house: House) -> APIRouter:
         """Works on all images, or so many of them, in the background; `wait` answers when all is done."""
         asked = body or ProcessAll()
         if not asked.wait:
-            return await run_in_threadpool(runs.look, await runs.begin(asked))
+            return await runs.begin(asked)
         with waiting.one():
             response.status_code = 200
-            return await unless_gone(request, runs.finished(await runs.begin(asked)))
+            return await unless_gone(request, runs.finished((await runs.begin(asked)).run_id))
 
-    @router.get("/runs/{run_id}", responses=documented(404, 429), dependencies=[Depends(house.desk)])
-    def get_run(run_id: UUID) -> RunAnswer:
+    @router.get("/runs/{run_id}", responses=documented(404, 429))
+    async def get_run(run_id: UUID) -> RunAnswer:
         """How far a run is."""
-        return runs.look(run_id)
+        return await house.desk.ask(lambda: runs.look(run_id))
 
     return router
 
@@ -67,19 +66,18 @@ class _Runs:
     def __init__(self, house: House) -> None:
         self._house = house
 
-    async def begin(self, asked: ProcessAll) -> UUID:
-        return await run_in_threadpool(
-            self._house.services.runs.ask,
-            limit=asked.limit,
-            skip_processed=asked.skip_processed,
-            forced=asked.force_reprocess,
-        )
+    async def begin(self, asked: ProcessAll) -> RunAnswer:
+        return await self._house.desk.ask(lambda: self._begin(asked))
 
     async def finished(self, run_id: UUID) -> RunAnswer:
         # It ends in the database, perhaps by another daemon, and nobody calls.
-        while not (seen := await run_in_threadpool(self.look, run_id)).done:  # noqa: ASYNC110 - as said
+        while not (seen := await self._house.desk.look(lambda: self.look(run_id))).done:  # noqa: ASYNC110 - as said
             await asyncio.sleep(LOOK_SECONDS)
         return seen
+
+    def _begin(self, asked: ProcessAll) -> RunAnswer:
+        runs, forced = self._house.services.runs, asked.force_reprocess
+        return self.look(runs.ask(limit=asked.limit, skip_processed=asked.skip_processed, forced=forced))
 
     def look(self, run_id: UUID) -> RunAnswer:
         seen = self._house.services.runs.look(run_id)

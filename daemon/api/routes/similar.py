@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Query, Request
 
 from daemon.api.embedding import embed_upload, embed_url
 from daemon.api.inputs import ImageIdText, Location
@@ -22,10 +21,10 @@ def similar_routes(house: House) -> APIRouter:
     """`/similar`."""
     router = APIRouter(tags=["similar"], route_class=WholeIds)
 
-    @router.get("/similar/{image_id}", responses=documented(404, 429), dependencies=[Depends(house.desk)])
-    def similar_to_image(image_id: ImageIdText, k: NearestCount = 10) -> SimilarAnswer:
+    @router.get("/similar/{image_id}", responses=documented(404, 429))
+    async def similar_to_image(image_id: ImageIdText, k: NearestCount = 10) -> SimilarAnswer:
         """The images nearest to one of the table. 404 when it has no vector."""
-        return _answer(house.services.similar.to_image(image_id, k))
+        return _answer(await house.desk.ask(lambda: house.services.similar.to_image(image_id, k)))
 
     @router.post(
         "/similar",
@@ -42,7 +41,7 @@ def similar_routes(house: House) -> APIRouter:
             vector, _ = await embed_upload(house, request)
         else:
             vector = await embed_url(house, request, image_url)
-        return _answer(await run_in_threadpool(house.services.similar.to_vector, vector, k))
+        return _answer(await house.desk.ask(lambda: house.services.similar.to_vector(vector, k)))
 
     return router
 
