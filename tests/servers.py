@@ -19,6 +19,8 @@ class Request:
     headers: dict[str, str]
     socket: socket.socket
     stop: threading.Event
+    over: Callable[[], None]
+    """Called when a whole answer begins: once it has arrived, whoever asked may ask for the next thing."""
 
     @property
     def path(self) -> str:
@@ -32,6 +34,7 @@ class Request:
         given = {name.replace("_", "-").title(): str(value) for name, value in headers.items()}
         given = {"Content-Length": str(len(body))} | given
         lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+        self.over()
         self.send(f"HTTP/1.1 {status} Said\r\n{lines}\r\n".encode() + body)
 
     def drip(self, data: bytes, pause: float) -> None:
@@ -52,8 +55,9 @@ class Server:
     seen: list[Request] = field(default_factory=list)
     connections: int = 0
     most_at_once: int = 0
+    """Requests that were not answered yet."""
     stop: threading.Event = field(default_factory=threading.Event)
-    _now: int = 0
+    _now: set[int] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -84,18 +88,21 @@ class Server:
             while not self.stop.is_set() and (line := reader.readline()):
                 fields = iter(lambda: reader.readline().decode("latin-1").strip(), "")
                 headers = {name.lower(): value.strip() for name, _, value in (item.partition(":") for item in fields)}
-                self._answer(Request(line=line.decode("latin-1"), headers=headers, socket=end, stop=self.stop))
+                self._answer(line.decode("latin-1"), headers, end)
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, line: str, headers: dict[str, str], end: socket.socket) -> None:
         with self._lock:
+            number = len(self.seen)
+            request = Request(
+                line=line, headers=headers, socket=end, stop=self.stop, over=lambda: self._now.discard(number)
+            )
             self.seen.append(request)
-            self._now += 1
-            self.most_at_once = max(self.most_at_once, self._now)
+            self._now.add(number)
+            self.most_at_once = max(self.most_at_once, len(self._now))
         try:
             self.paths.get(request.path, self.paths.get("*", lambda found: found.reply(404)))(request)
         finally:
-            with self._lock:
-                self._now -= 1
+            request.over()
 
 
 @contextmanager
