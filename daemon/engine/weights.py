@@ -44,7 +44,8 @@ def find_weights(
     if weights == UNTRAINED:
         return WeightsFile(path=None, digest=hashlib.sha256(f"{UNTRAINED}|{alpha}|{SEED}".encode()).hexdigest())
     try:
-        path = Path(weights).expanduser()
+        # A child process that converts the model works in another folder.
+        path = Path(weights).expanduser().absolute()
     except RuntimeError as error:
         raise EngineError(f"model.weights: {weights} leads nowhere: {error}") from error
     if weights == IMAGENET:

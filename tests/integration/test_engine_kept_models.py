@@ -191,3 +191,15 @@ def test_the_child_is_a_program_of_its_own(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert b"KeyError: 'weights'" in done.stderr
+
+
+def test_weights_are_looked_for_in_the_daemons_folder(
+    small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child that converts them works in another one."""
+    shutil.copy(small_weights, tmp_path / "own.weights.h5")
+    monkeypatch.chdir(tmp_path)
+    weights = find_weights("own.weights.h5", alpha=0.35, input_size=32, state_dir=tmp_path)
+    spec = ModelSpec(alpha=0.35, input_size=32, scaling="tf", weights=weights)
+    engine = open_engine(spec, EngineOptions(state_dir=tmp_path / "empty", backend="openvino"))
+    assert engine.describe().backend == "openvino"
