@@ -3,13 +3,13 @@
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from daemon.engine.convert import MODEL, TENSORS, convert_in_child
+from daemon.engine.durable import put_folder
 from daemon.engine.protocol import ModelSpec
 from daemon.engine.weights import load_weights
 from daemon.errors import EngineError
@@ -79,7 +79,7 @@ def _replace(whole: Path, folder: Path) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        os.rename(whole, folder)  # noqa: PTH104  # Atomic, and says so.
+        put_folder(whole, folder)
     except OSError:
         if not _is_whole(folder):
             raise

@@ -303,6 +303,17 @@ def test_weights_of_another_width_and_weights_to_be_fetched(configure: Configure
     assert the(configure(model={"weights": "untrained"}), "weights")[0] is Level.PROBLEM
 
 
+def test_kept_weights_that_are_damaged_stop_nothing_and_are_not_fetched_now(
+    configure: Configure, tmp_path: Path
+) -> None:
+    kept = tmp_path / "state/weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    level, told = the(configure(model={"weights": "imagenet"}), "weights")
+    assert (level, "the next start fetches https://" in told) == (Level.WARNING, True)
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+
+
 def test_vectors_of_others_and_of_another_model(configure: Configure, tables: Tables) -> None:
     tables.insert({1: "http://example.test/1"})
     tables.execute(
