@@ -400,6 +400,25 @@ def test_beside_a_daemon_that_runs(small: dict[str, str]) -> None:
         assert stop(process, signal.SIGTERM) == 0
 
 
+def test_a_port_that_another_installations_daemon_has(small: dict[str, str], server: Server, tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port = str(probe.getsockname()[1])
+    one = small | {"VECTORD_HTTP__PORT": port}
+    with server.database() as dsn, daemon_process(one) as process:
+        other = one | {"VECTORD_DATABASE__DSN": dsn}
+        fresh = one | {"VECTORD_DATABASE__DSN": "", "VECTORD_DATABASE__STATE_DIR": str(tmp_path)}
+        assert call(other, "init").returncode == 0
+        for environment in (other, fresh):
+            done = call(environment, "check")
+            assert done.returncode == 1
+            problems = [line for line in done.stdout.splitlines() if line.startswith("problem ")]
+            assert [line.split()[1] for line in problems] == ["http.port:"]
+            assert "another installation's vectord has it" in problems[0]
+            assert "VECTORD_HTTP__PORT" in problems[0]
+        assert call(one, "check").returncode == 0
+        assert stop(process, signal.SIGTERM) == 0
+
+
 def test_the_exit_status_and_json(environment: dict[str, str]) -> None:
     done = call(environment | {"VECTORD_MODEL__ALPHA": "7", "VECTORD_QUEUE__LEESE": "1"}, "check", "--json")
     assert done.returncode == 2
