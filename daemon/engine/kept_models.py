@@ -5,6 +5,8 @@ import json
 import logging
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,6 +20,10 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Raised by whoever changes what `network.build` computes, so that no older conversion is used."""
+
+MAKING = ".making-"
+STALE_SECONDS = 86_400.0
+"""A conversion is ended after ten minutes. What is left of an older one is a killed process's."""
 
 DIGESTS = "sha256.json"
 """Written last: a folder without it is not a whole conversion."""
@@ -61,7 +67,8 @@ def _make(spec: ModelSpec, folder: Path) -> None:
     load_weights(spec.weights, spec.alpha)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as making:
+        _clear(folder.parent)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=MAKING) as making:
             whole = Path(making) / folder.name
             whole.mkdir()
             convert_in_child(spec, whole)
@@ -71,6 +78,14 @@ def _make(spec: ModelSpec, folder: Path) -> None:
         raise EngineError(
             f"the converted model cannot be kept in {folder} (key database.state_dir): {error}"
         ) from error
+
+
+def _clear(parent: Path) -> None:
+    """Takes away what killed processes left."""
+    for left in parent.glob(f"{MAKING}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left)
 
 
 def _replace(whole: Path, folder: Path) -> None:

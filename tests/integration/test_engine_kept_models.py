@@ -1,10 +1,12 @@
 """Converted models on disk: made once, whole or not at all, damage seen, two daemons at a time."""
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +114,18 @@ def test_a_conversion_that_fails_leaves_nothing(fault: Exception, conversion: Fa
     with pytest.raises(EngineError, match=r"No space left on device|TensorFlow is missing"):
         kept_models.converted(SPEC, tmp_path)
     assert not list((tmp_path / "openvino").iterdir())
+
+
+def test_what_a_killed_conversion_left_is_cleared(conversion: FakeConversion, tmp_path: Path) -> None:
+    old, young = (tmp_path / "openvino" / f".making-{name}" for name in ("old", "young"))
+    for left in (old, young):
+        (left / "model").mkdir(parents=True)
+        (left / "model/model.bin").touch()
+    yesterday = time.time() - 100_000
+    os.utime(old, (yesterday, yesterday))
+    kept_models.converted(SPEC, tmp_path)
+    # Another daemon may be at it now.
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_a_state_folder_that_cannot_be_written_names_its_key(conversion: FakeConversion, tmp_path: Path) -> None:
