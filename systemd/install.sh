@@ -3,19 +3,17 @@
 #
 #   [PREFIX=/opt/vectord] [DESTDIR=] [PYTHON=python3] systemd/install.sh [--no-requirements]
 #
-#   PREFIX   holds the code, its own venv and the command. DESTDIR is put before every path, for packagers, and then
-#            neither users are made nor systemd told.
+#   PREFIX   holds the code, its own venv and the command; others may have files there too, as in /usr/local. DESTDIR is
+#            put before every path, for packagers, and then neither users are made nor systemd told.
 #   --no-requirements   leaves the venv without what requirements.txt names: whoever packages it supplies that.
 #
 # A configuration that is there is left as it is; the one of this version lies in PREFIX/share/vectord.
 set -eu
 umask 022
-cd "$(dirname "$0")/.."
 
 prefix=${PREFIX:-/opt/vectord}
 destdir=${DESTDIR:-}
 python=${PYTHON:-python3}
-root=$destdir$prefix
 requirements=yes
 case ${1-} in
 '') ;;
@@ -23,12 +21,33 @@ case ${1-} in
 *) echo "install.sh: unknown option $1" >&2; exit 2 ;;
 esac
 case $prefix in
-/*[!A-Za-z0-9/._-]* | [!/]*) echo "install.sh: PREFIX: an absolute path of letters, digits and /._-" >&2; exit 2 ;;
+/ | //* | /*[!A-Za-z0-9/._-]* | [!/]*)
+    echo "install.sh: PREFIX: an absolute path of letters, digits and /._-, and not / itself" >&2
+    exit 2
+    ;;
 esac
+prefix=${prefix%/}
+
+# A relative one is meant from where this was typed, and tools write what lies below it as an absolute path.
+if [ -n "$destdir" ]; then
+    mkdir -p -- "$destdir"
+    destdir=$(CDPATH='' cd -- "$destdir" && pwd)
+fi
+cd "$(dirname "$0")/.."
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || {
     echo "install.sh: $python is not Python 3.11, 3.12 or 3.13; name one: PYTHON=/path/to/python3.13" >&2
     exit 1
 }
+
+root=$destdir$prefix
+code=$prefix/lib/vectord
+venv=$root/venv
+
+# Ours bears a mark, or, by a version that made none, says where the code is.
+if [ -e "$venv" ] && [ ! -e "$venv/.vectord" ] && ! grep -qs . "$venv"/lib/python3*/site-packages/vectord.pth; then
+    echo "install.sh: $venv is not vectord's: give another PREFIX, or remove it" >&2
+    exit 1
+fi
 
 put() { # put MODE FILE PLACE: with the prefix written in
     mkdir -p "$(dirname "$destdir$3")"
@@ -38,32 +57,46 @@ put() { # put MODE FILE PLACE: with the prefix written in
 }
 
 echo "the venv: $prefix/venv"
+mkdir -p "$venv"
+: >"$venv/.vectord"
 if [ "$requirements" = yes ]; then
-    "$python" -m venv --upgrade-deps "$root/venv"
-    "$root/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
-    # Scripts of a staged venv must not name the stage.
-    [ -z "$destdir" ] || grep -rlI "$root/venv" "$root/venv/bin" "$root/venv/pyvenv.cfg" | xargs -r sed -i "s#$root/venv#$prefix/venv#g"
+    "$python" -m venv --upgrade-deps "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
 else
-    "$python" -m venv --without-pip "$root/venv"
+    "$python" -m venv --without-pip "$venv"
+fi
+if [ -n "$destdir" ]; then
+    # Scripts of a staged venv must not name the stage, which may be called anything.
+    staged=$(printf '%s\n' "$venv" | sed 's/[][\.*^$#]/\\&/g')
+    grep -rlIZF -e "$venv" "$venv/bin" "$venv/pyvenv.cfg" | xargs -0 -r sed -i "s#$staged#$prefix/venv#g"
 fi
 
-echo "the code: $prefix/lib"
-rm -rf "$root/lib.new"
-mkdir -p "$root/lib.new"
-cp -R daemon "$root/lib.new/"
-find "$root/lib.new" -name __pycache__ -prune -exec rm -rf {} +
-"$root/venv/bin/python" -m compileall -q -s "$root/lib.new" -p "$prefix/lib" "$root/lib.new"
-rm -rf "$root/lib.old"
-[ ! -d "$root/lib" ] || mv "$root/lib" "$root/lib.old"
-mv "$root/lib.new" "$root/lib"
-rm -rf "$root/lib.old"
-packages=$("$root/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-echo "$prefix/lib" >"$packages/vectord.pth"
+echo "the code: $code"
+rm -rf "$destdir$code.new"
+mkdir -p "$destdir$code.new"
+cp -R daemon "$destdir$code.new/"
+find "$destdir$code.new" -name __pycache__ -prune -exec rm -rf {} +
+"$venv/bin/python" -m compileall -q -s "$destdir$code.new" -p "$code" "$destdir$code.new"
+rm -rf "$destdir$code.old"
+[ ! -d "$destdir$code" ] || mv "$destdir$code" "$destdir$code.old"
+mv "$destdir$code.new" "$destdir$code"
+rm -rf "$destdir$code.old"
+packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+# The code was right in lib once. A daemon that still runs looks there for its loaders' until it is restarted.
+[ "$(readlink "$root/lib/daemon")" != vectord/daemon ] || rm "$root/lib/daemon"
+if grep -qsxF "$prefix/lib" "$venv"/lib/python3*/site-packages/vectord.pth; then
+    rm -rf "$root/lib/daemon"
+    ln -s vectord/daemon "$root/lib/daemon"
+fi
+rm -f "$venv"/lib/python3*/site-packages/vectord.pth
+echo "$code" >"$packages/vectord.pth"
 
 echo "the command: $prefix/bin/vectord"
 put 755 vectord.sh "$prefix/bin/vectord"
 mkdir -p "$destdir/usr/local/bin"
-ln -sfn "$prefix/bin/vectord" "$destdir/usr/local/bin/vectord"
+# With PREFIX=/usr/local it lies there already.
+[ "$root/bin/vectord" -ef "$destdir/usr/local/bin/vectord" ] ||
+    ln -sfn "$prefix/bin/vectord" "$destdir/usr/local/bin/vectord"
 
 echo "the units: /usr/lib/systemd/system"
 for unit in vectord.service vectord@.service vectord-reprocess.service; do

@@ -7,6 +7,9 @@ set -eu
 
 prefix=${PREFIX:-/opt/vectord}
 destdir=${DESTDIR:-}
+[ -z "$destdir" ] || destdir=$(CDPATH='' cd -- "$destdir" && pwd)
+prefix=${prefix%/}
+root=$destdir${prefix:?}
 units="vectord.service vectord@.service vectord-reprocess.service"
 
 if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
@@ -21,10 +24,23 @@ if [ "$(readlink "$destdir/usr/local/bin/vectord" || true)" = "$prefix/bin/vecto
     rm "$destdir/usr/local/bin/vectord"
 fi
 # What others put below the prefix stays, and so does the prefix then.
-for part in venv lib bin/vectord share/vectord; do
-    rm -rf "$destdir${prefix:?}/$part"
+#
+# The code was right in lib once, and an upgrade from then leaves a link there.
+if grep -qsxF "$prefix/lib" "$root"/venv/lib/python3*/site-packages/vectord.pth ||
+    [ "$(readlink "$root/lib/daemon")" = vectord/daemon ]; then
+    rm -rf "$root/lib/daemon"
+fi
+# Ours bears a mark, or, by a version that made none, says where the code is.
+if [ -e "$root/venv/.vectord" ] || grep -qs . "$root"/venv/lib/python3*/site-packages/vectord.pth; then
+    rm -rf "$root/venv"
+fi
+for part in lib/vectord bin/vectord share/vectord; do
+    rm -rf "$root/$part"
 done
-rmdir "$destdir$prefix/bin" "$destdir$prefix/share" "$destdir$prefix" 2>/dev/null || true
+case $prefix in
+/usr | /usr/local) ;;
+*) rmdir "$root/lib" "$root/bin" "$root/share" "$root" 2>/dev/null || true ;;
+esac
 if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
     systemctl daemon-reload
 fi

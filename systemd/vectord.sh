@@ -26,6 +26,12 @@ similar | demo)
     for word; do
         shift
         case $word in
+        --*=[!/]*)
+            value=${word#*=}
+            case $value in
+            *[!0-9]*) [ ! -e "$value" ] || word=${word%%=*}=$PWD/$value ;;
+            esac
+            ;;
         [/-]*) ;;
         *[!0-9]*) [ ! -e "$word" ] || word=$PWD/$word ;;
         esac

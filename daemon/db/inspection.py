@@ -1,5 +1,6 @@
 """What `check` wants to know of the database, read in one read-only transaction; the doctor says what it means."""
 
+import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from daemon.db.driver import Cursor, savepoint
 from daemon.db.index import QUERIES_INDEX
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
+from daemon.db.reports import ALIVE_SECONDS
 from daemon.db.rights import Right, Veiled, missing_rights, veiled_tables
 from daemon.db.schema import SchemaOptions
 from daemon.db.steps import TRIGGERS_KEY, VERSION_KEY, schemas_of, triggers_step
@@ -66,7 +68,7 @@ class Inspection:
 
     `own_id_type` is what vectord's own id columns are; `faults` says why the tables do not fit; `may_create` has each
     schema in which something may have to be made; `indexes` are the HNSW indexes on the vectors, by name, and whether
-    each is valid.
+    each is valid; `lives_here` is whether some daemon of this machine, which is alive, works on this database.
     """
 
     server: Server
@@ -84,6 +86,7 @@ class Inspection:
     newest: Newest | None
     unread: str
     veiled: tuple[Veiled, ...] = ()
+    lives_here: bool | None = None
 
 
 def inspect(pool: Pool, names: Names, options: SchemaOptions) -> Inspection:
@@ -110,13 +113,14 @@ class _Look:
         catalog, names = Catalog(self._cursor, self._names), self._names
         source, target = catalog.table(names.source_table), catalog.table(names.target_table)
         unfit = self._faults(source, target)
+        own = catalog.table(f"{names.schema}.setting") is not None
         newest, unread = self._newest() if source and not unfit else (None, "")
         return Inspection(
             server=self._server(),
             extension=Extension(**self._one("extension")),
             source=source,
             target=target,
-            own=catalog.table(f"{names.schema}.setting") is not None,
+            own=own,
             own_id_type=catalog.own_id_type(),
             faults=unfit,
             missing=self._missing(source, target) if not unfit else None,
@@ -127,6 +131,7 @@ class _Look:
             veiled=tuple(veiled_tables(self._cursor, names, source, target)),
             newest=newest,
             unread=unread,
+            lives_here=self._lives_here() if own else False,
         )
 
     def _server(self) -> Server:
@@ -170,6 +175,11 @@ class _Look:
         if target is None:
             return {}
         return dict(self._rows("vector_indexes", oid=target.oid, column=self._names.target_vector))
+
+    def _lives_here(self) -> bool | None:
+        with suppress(DatabaseError), savepoint(self._cursor):
+            return bool(self._rows("lives_here", host=platform.node(), seconds=ALIVE_SECONDS)[0][0])
+        return None
 
     def _newest(self) -> tuple[Newest | None, str]:
         """The image, where there is one, and why it could not be read."""

@@ -33,6 +33,7 @@ class _Examination:
         self._newest: Newest | None = None
         self._unread = ""
         self._images_seen = False
+        self._lives_here: bool | None = None
 
     def findings(self) -> Iterator[Finding]:
         settings = self._settings
@@ -51,6 +52,7 @@ class _Examination:
         state = self._settings.database.state_dir / "postgres"
         # Path.exists raises where a folder may not be searched.
         if not self._settings.database.dsn.get_secret_value() and not os.path.exists(state):  # noqa: PTH110
+            self._lives_here = False
             yield ok("database", f"no database.dsn: the first start makes an embedded PostgreSQL in {state}")
             return
         try:
@@ -66,6 +68,7 @@ class _Examination:
         schema = options.schema_options(self._settings)
         seen = inspect(pool, self._names, schema)
         self._newest, self._unread = seen.newest, seen.unread
+        self._lives_here = seen.lives_here
         self._images_seen = seen.source is not None and not seen.faults
         yield from judge_database.judge_database(seen, self._names, schema, self._settings.database.pool_size)
         if seen.own and seen.target and seen.missing is not None and all(right.optional for right in seen.missing):
@@ -95,7 +98,8 @@ class _Examination:
 
     def _door(self) -> Iterator[Finding]:
         http = self._settings.http
-        yield door.judge_port(door.look_at_port(http.host, http.port))
+        here = self._lives_here
+        yield door.judge_port(door.look_at_port(http.host, http.port), lives_here=here)
         if port := http.port_of_probes:
-            yield door.judge_port(door.look_at_port(http.host, port), "http.metrics_port")
+            yield door.judge_port(door.look_at_port(http.host, port), "http.metrics_port", lives_here=here)
         yield door.look_at_token(http)

@@ -20,15 +20,18 @@ def look_at_weights(model: Model, state_dir: Path) -> tuple[WeightsFile | None, 
         return None, problem("weights", "untrained ones are for the demo alone", BY_HAND)
     name = imagenet_name(model.alpha, model.input_size)
     kept = state_dir / "weights" / name
+    remedy = f"where it cannot, put that file into {kept.parent}"
     # Path.is_file raises where a folder may not be searched.
     if model.weights == IMAGENET and not os.path.isfile(kept):  # noqa: PTH113
-        told = f"not here yet: the first start fetches {BASE_URL}{name}"
-        remedy = f"where it cannot, put that file into {kept.parent}"
-        return None, warning("weights", told, remedy)
+        return None, warning("weights", f"not here yet: the first start fetches {BASE_URL}{name}", remedy)
+    # A path, and so nothing that is fetched.
+    path = str(kept) if model.weights == IMAGENET else model.weights
     try:
-        found = find_weights(model.weights, alpha=model.alpha, input_size=model.input_size, state_dir=state_dir)
+        found = find_weights(path, alpha=model.alpha, input_size=model.input_size, state_dir=state_dir)
         load_weights(found, model.alpha)
     except EngineError as error:
+        if model.weights == IMAGENET:
+            return None, warning("weights", f"{error}; the next start fetches {BASE_URL}{name} anew", remedy)
         return None, problem("weights", str(error), BY_HAND)
     return found, ok("weights", f"{found.path}, MobileNetV2 with alpha {model.alpha}, SHA-256 {found.digest[:8]}…")
 

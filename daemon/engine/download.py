@@ -55,7 +55,8 @@ class _Transfer:
             self._path.open("wb") as file,
         ):
             expected, received = answer.headers.get("Content-Length"), 0
-            while chunk := answer.read(CHUNK):
+            # `read` would return only once it has them all, and a slow line would seem silent.
+            while chunk := answer.read1(CHUNK):
                 received += len(chunk)
                 if received > LARGEST:
                     raise OSError("far more than weights came")

@@ -3,13 +3,15 @@
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from daemon.engine.convert import MODEL, TENSORS, convert_in_child
+from daemon.engine.durable import put_folder
 from daemon.engine.protocol import ModelSpec
 from daemon.engine.weights import load_weights
 from daemon.errors import EngineError
@@ -18,6 +20,10 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Raised by whoever changes what `network.build` computes, so that no older conversion is used."""
+
+MAKING = ".making-"
+STALE_SECONDS = 86_400.0
+"""A conversion is ended after ten minutes. What is left of an older one is a killed process's."""
 
 DIGESTS = "sha256.json"
 """Written last: a folder without it is not a whole conversion."""
@@ -61,7 +67,8 @@ def _make(spec: ModelSpec, folder: Path) -> None:
     load_weights(spec.weights, spec.alpha)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as making:
+        _clear(folder.parent)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=MAKING) as making:
             whole = Path(making) / folder.name
             whole.mkdir()
             convert_in_child(spec, whole)
@@ -73,13 +80,21 @@ def _make(spec: ModelSpec, folder: Path) -> None:
         ) from error
 
 
+def _clear(parent: Path) -> None:
+    """Takes away what killed processes left."""
+    for left in parent.glob(f"{MAKING}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left)
+
+
 def _replace(whole: Path, folder: Path) -> None:
     """Puts the new folder in place. Another daemon may have been quicker, which is as good."""
     if _is_whole(folder):
         return
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        os.rename(whole, folder)  # noqa: PTH104  # Atomic, and says so.
+        put_folder(whole, folder)
     except OSError:
         if not _is_whole(folder):
             raise

@@ -2,18 +2,23 @@
 
 import errno
 import hashlib
+import logging
 import math
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from daemon.engine.architecture import Array, LayerShapes, Tensors, layers
 from daemon.engine.download import download
+from daemon.engine.durable import put_file
 from daemon.engine.protocol import WeightsFile
 from daemon.errors import EngineError
+
+log = logging.getLogger(__name__)
 
 IMAGENET = "imagenet"
 UNTRAINED = "untrained"
@@ -37,20 +42,21 @@ def find_weights(
 ) -> WeightsFile:
     """The weights that `model.weights` names: "imagenet", "untrained", or the path of an H5 or .keras file.
 
-    Fetched ones are kept in `state_dir`/weights. `timeout` is how many seconds the server may keep silent.
+    Fetched ones are kept in `state_dir`/weights, and fetched anew where they are damaged there. `timeout` is how many
+    seconds the server may keep silent.
 
     Raises `EngineError` when they cannot be had. What is in a file is checked when an engine opens it.
     """
     if weights == UNTRAINED:
         return WeightsFile(path=None, digest=hashlib.sha256(f"{UNTRAINED}|{alpha}|{SEED}".encode()).hexdigest())
     try:
-        path = Path(weights).expanduser()
+        # A child process that converts the model works in another folder.
+        path = Path(weights).expanduser().absolute()
     except RuntimeError as error:
         raise EngineError(f"model.weights: {weights} leads nowhere: {error}") from error
     if weights == IMAGENET:
         path = state_dir / "weights" / imagenet_name(alpha, input_size)
-        # Path.is_file raises where a folder may not be searched.
-        if not os.path.isfile(path):  # noqa: PTH113
+        if not _is_kept(path, alpha):
             _fetch(base_url + path.name, path, alpha, timeout)
     return WeightsFile(path=path, digest=_digest(path))
 
@@ -107,6 +113,40 @@ def _digest(path: Path) -> str:
         raise EngineError(f"the weights {path} (key model.weights) cannot be read: {error.strerror}") from error
 
 
+def _is_kept(path: Path, alpha: float) -> bool:
+    """Whether fetched weights are there and whole."""
+    # Path.is_file raises where a folder may not be searched.
+    if not os.path.isfile(path):  # noqa: PTH113
+        return False
+    digest = _digest(path)
+    if _noted(path) == digest:
+        return True
+    try:
+        _read(path, alpha)
+    except EngineError as error:
+        log.warning("the ImageNet weights in %s are damaged and are fetched anew: %s", path.parent, error)
+        return False
+    _note(path, digest)
+    return True
+
+
+def _noted(path: Path) -> str:
+    """The digest of what was once read to its end here, so that not every start has to."""
+    with suppress(OSError, ValueError, IndexError):
+        return _note_of(path).read_text().split()[0]
+    return ""
+
+
+def _note(path: Path, digest: str) -> None:
+    # Without it the next start takes a little longer.
+    with suppress(OSError):
+        _note_of(path).write_text(f"{digest}  {path.name}\n")
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
 def _fetch(url: str, path: Path, alpha: float, timeout: float) -> None:
     """Fetches the file to `path`, which either appears whole and right or not at all."""
     try:
@@ -115,7 +155,9 @@ def _fetch(url: str, path: Path, alpha: float, timeout: float) -> None:
             part = Path(folder) / path.name
             download(url, part, timeout)
             _read(part, alpha)
-            os.replace(part, path)  # noqa: PTH105  # Atomic, and says so.
+            digest = _digest(part)
+            put_file(part, path)
+        _note(path, digest)
     except (OSError, EngineError) as error:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise EngineError(

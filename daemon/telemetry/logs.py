@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import singledispatchmethod
+from functools import cache, singledispatchmethod
 from typing import Any, TextIO, cast
 
 import structlog
@@ -29,9 +29,9 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 def configure(*, level: str, form: str, stream: TextIO | None = None) -> None:
     """Sets structlog up for the process, and the standard library's loggers (uvicorn, APScheduler) to follow it.
 
-    `form` is "json", "console", or "auto": the console on a terminal.
+    `form` is "json", "console", or "auto": the console on a terminal. `stream` is standard error by default.
     """
-    out = stream or sys.stderr
+    out = stream or _standard_error()
     pretty = form == "console" or (form == "auto" and out.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -54,6 +54,20 @@ def configure(*, level: str, form: str, stream: TextIO | None = None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
+
+
+def _standard_error() -> TextIO:
+    """Where somebody put another stream in its place, that one."""
+    return _own_error() if sys.stderr is sys.__stderr__ else sys.stderr
+
+
+@cache
+def _own_error() -> TextIO:
+    """Standard error under a number of its own. While frameworks are imported, what is written to number 2 is kept away
+    (daemon/engine/quiet.py), and lines of other threads would be lost with it.
+    """
+    own, real = os.dup(sys.stderr.fileno()), sys.stderr
+    return os.fdopen(own, "w", buffering=1, encoding=real.encoding, errors=real.errors, closefd=False)
 
 
 def _console(out: TextIO) -> Processor:

@@ -303,6 +303,17 @@ def test_weights_of_another_width_and_weights_to_be_fetched(configure: Configure
     assert the(configure(model={"weights": "untrained"}), "weights")[0] is Level.PROBLEM
 
 
+def test_kept_weights_that_are_damaged_stop_nothing_and_are_not_fetched_now(
+    configure: Configure, tmp_path: Path
+) -> None:
+    kept = tmp_path / "state/weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    level, told = the(configure(model={"weights": "imagenet"}), "weights")
+    assert (level, "the next start fetches https://" in told) == (Level.WARNING, True)
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+
+
 def test_vectors_of_others_and_of_another_model(configure: Configure, tables: Tables) -> None:
     tables.insert({1: "http://example.test/1"})
     tables.execute(
@@ -386,6 +397,25 @@ def test_beside_a_daemon_that_runs(small: dict[str, str]) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         assert f"a vectord answers on 127.0.0.1:{port}: idle" in done.stdout
         assert all(line.startswith(("ok ", "warning ")) for line in done.stdout.splitlines())
+        assert stop(process, signal.SIGTERM) == 0
+
+
+def test_a_port_that_another_installations_daemon_has(small: dict[str, str], server: Server, tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port = str(probe.getsockname()[1])
+    one = small | {"VECTORD_HTTP__PORT": port}
+    with server.database() as dsn, daemon_process(one) as process:
+        other = one | {"VECTORD_DATABASE__DSN": dsn}
+        fresh = one | {"VECTORD_DATABASE__DSN": "", "VECTORD_DATABASE__STATE_DIR": str(tmp_path)}
+        assert call(other, "init").returncode == 0
+        for environment in (other, fresh):
+            done = call(environment, "check")
+            assert done.returncode == 1
+            problems = [line for line in done.stdout.splitlines() if line.startswith("problem ")]
+            assert [line.split()[1] for line in problems] == ["http.port:"]
+            assert "another installation's vectord has it" in problems[0]
+            assert "VECTORD_HTTP__PORT" in problems[0]
+        assert call(one, "check").returncode == 0
         assert stop(process, signal.SIGTERM) == 0
 
 

@@ -1,10 +1,12 @@
 """Converted models on disk: made once, whole or not at all, damage seen, two daemons at a time."""
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +116,18 @@ def test_a_conversion_that_fails_leaves_nothing(fault: Exception, conversion: Fa
     assert not list((tmp_path / "openvino").iterdir())
 
 
+def test_what_a_killed_conversion_left_is_cleared(conversion: FakeConversion, tmp_path: Path) -> None:
+    old, young = (tmp_path / "openvino" / f".making-{name}" for name in ("old", "young"))
+    for left in (old, young):
+        (left / "model").mkdir(parents=True)
+        (left / "model/model.bin").touch()
+    yesterday = time.time() - 100_000
+    os.utime(old, (yesterday, yesterday))
+    kept_models.converted(SPEC, tmp_path)
+    # Another daemon may be at it now.
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 def test_a_state_folder_that_cannot_be_written_names_its_key(conversion: FakeConversion, tmp_path: Path) -> None:
     (tmp_path / "openvino").write_text("a file where the folder should be")
     with pytest.raises(EngineError, match=r"key database\.state_dir"):
@@ -191,3 +205,15 @@ def test_the_child_is_a_program_of_its_own(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert b"KeyError: 'weights'" in done.stderr
+
+
+def test_weights_are_looked_for_in_the_daemons_folder(
+    small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child that converts them works in another one."""
+    shutil.copy(small_weights, tmp_path / "own.weights.h5")
+    monkeypatch.chdir(tmp_path)
+    weights = find_weights("own.weights.h5", alpha=0.35, input_size=32, state_dir=tmp_path)
+    spec = ModelSpec(alpha=0.35, input_size=32, scaling="tf", weights=weights)
+    engine = open_engine(spec, EngineOptions(state_dir=tmp_path / "empty", backend="openvino"))
+    assert engine.describe().backend == "openvino"

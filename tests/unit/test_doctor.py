@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from errno import EADDRINUSE
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from daemon.db.names import Names
 from daemon.db.schema import SchemaOptions
 from daemon.doctor import screen
 from daemon.doctor.device import GPU_HELP, Devices, judge_devices, look_at_devices
+from daemon.doctor.door import Port, judge_port
 from daemon.doctor.findings import Finding, Level, exit_status, of_mistakes, ok, problem, warning
 from daemon.doctor.hearing import judge_hearing
 from daemon.doctor.judge_database import judge_database
@@ -160,6 +162,23 @@ def test_the_remedy_for_a_gpu_names_a_section_that_is_there() -> None:
     named = re.match(r"see (\S+), (\w+):", GPU_HELP)
     assert named
     assert f"\n## {named[2]}\n" in (ROOT / named[1]).read_text()
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "level", "says"),
+    [
+        ({"lives_here": True}, {}, Level.OK, "idle"),
+        ({}, {}, Level.OK, "idle"),
+        ({"lives_here": False}, {}, Level.PROBLEM, "another installation's vectord has it"),
+        ({"lives_here": False}, {"starting": True}, Level.WARNING, "it may be another installation's"),
+        ({"lives_here": True}, {"healthy": False}, Level.WARNING, "idle"),
+    ],
+)
+def test_a_port_with_a_vectord_on_it(known: dict[str, bool], state: dict[str, bool], level: Level, says: str) -> None:
+    found = Port(host="::1", port=8, error=OSError(EADDRINUSE, ""), status="idle", **{"healthy": True} | state)
+    finding = judge_port(found, "http.metrics_port", **known)
+    assert (finding.level, says in finding.says) == (level, True)
+    assert ("VECTORD_HTTP__METRICS_PORT" in finding.remedy) is (level is Level.PROBLEM)
 
 
 def test_without_a_gpu_no_framework_is_asked(tmp_path: Path) -> None:

@@ -54,6 +54,32 @@ def test_the_conversion_imports_no_telemetry_and_keras_says_nothing() -> None:
     assert said == ""
 
 
+def test_what_is_logged_meanwhile_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "framework.py").write_text(
+        """
+import logging, os, structlog, sys
+os.write(2, b"chatter of C++\\n")
+print("chatter of Python", file=sys.stderr)
+structlog.get_logger().warning("one.thread")
+logging.getLogger("two").warning("another.thread")
+"""
+    )
+    code = f"""
+import sys
+from daemon.engine.quiet import import_quietly
+from daemon.telemetry import logs
+sys.path.insert(0, {str(tmp_path)!r})
+logs.configure(level="info", form="json")
+import_quietly("framework")
+logs.configure(level="info", form="json")
+import structlog
+structlog.get_logger().warning("later")
+"""
+    names, said = loaded_after(code)
+    assert names == []
+    assert [json.loads(line)["event"] for line in said.splitlines()] == ["one.thread", "another.thread", "later"]
+
+
 def test_an_installation_that_cannot_be_imported_says_so() -> None:
     code = """
 import sys
