@@ -52,6 +52,9 @@ from daemon.wake.sweep import Sweeper
 
 API_CONNECTIONS = 2
 """Of the API's own, so that callers never keep the pipeline from the database."""
+LOOK_CONNECTIONS = 1
+"""Of those that only look: the metrics, the status line and the summary. Neither callers nor the pipeline keep them
+from seeing how the database is."""
 LOADER_START_SECONDS = 20.0
 """Tenths of a second, on a machine that does anything else as well."""
 
