@@ -415,6 +415,21 @@ def test_the_nearest_images_are_found_by_id_upload_and_url(daemon: Daemon, web: 
     assert [one["image_id"] for one in by_id] == [one["image_id"] for one in found[1:]]
 
 
+def test_a_search_that_takes_too_long_is_given_up_and_says_so(
+    empty_database: str, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "SEARCH_SECONDS", 0.2)
+    with (
+        wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon,
+        closing(psycopg2.connect(empty_database)) as session,
+    ):
+        session.cursor().execute("LOCK TABLE tb_hsx_img_value IN ACCESS EXCLUSIVE MODE")
+        answer = get(daemon, "/similar/1")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "too_slow")
+    assert "0.2 s" in answer.json()["message"]
+    assert "Retry-After" in answer.headers
+
+
 def looked(daemon: Daemon) -> float:
     """When the daemon last saw its database."""
     text = get(daemon, "/metrics").text
