@@ -121,7 +121,8 @@ class Foreground:
         with ExitStack() as tickers:
             if seconds := watchdog_seconds():
                 watchdog = Watchdog(self._notifier, daemon.health)
-                tickers.enter_context(Ticker("watchdog", seconds / FEEDS_PER_WATCH, watchdog))
+                # Who cannot say how the daemon is feeds nobody.
+                tickers.enter_context(Ticker("watchdog", seconds / FEEDS_PER_WATCH, watchdog, mortal=True))
             self._notifier.ready("ready")
             _log.info("daemon.ready", version=VERSION, signature=daemon.signature, address=daemon.address)
             line = StatusLine(daemon, SystemClock())

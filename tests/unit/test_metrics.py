@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 
 from daemon.api.line import Line
 from daemon.db.gauges import Depths
@@ -228,6 +230,26 @@ def test_a_database_that_is_away_takes_its_figures_along() -> None:
         lookout.look()
         up.append((read(lookout.readings())["database_up"], "pending_jobs" in read(lookout.readings())))
     assert up == [(1, True), (0, False), (1, True)]
+
+
+def test_a_look_that_fails_by_a_defect_is_told_once_and_the_next_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.telemetry.lookout.LOOK_SECONDS", 0.001)
+    left, mended = ["bad", "bad"], Event()
+
+    def look() -> Depths:
+        if left:
+            left.pop()
+            raise ValueError("a defect")
+        mended.set()
+        return DEPTHS
+
+    lookout = Lookout(look, HandClock(100.0))
+    with structlog.testing.capture_logs() as logs:
+        lookout.start()
+        assert mended.wait(60)
+        lookout.stop()
+    assert read(lookout.readings())["database_up"] == 1
+    assert [(line["event"], line["exc_info"]) for line in logs] == [("database.look_failed", True)]
 
 
 class Nvml:
