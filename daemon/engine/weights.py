@@ -14,6 +14,7 @@ from daemon.engine.architecture import Array, LayerShapes, Tensors, layers
 from daemon.engine.download import download
 from daemon.engine.protocol import WeightsFile
 from daemon.errors import EngineError
+from daemon.wanted import StillWanted, always
 
 IMAGENET = "imagenet"
 UNTRAINED = "untrained"
@@ -33,13 +34,21 @@ SEED = 20180113
 
 
 def find_weights(
-    weights: str, *, alpha: float, input_size: int, state_dir: Path, timeout: float = 10.0, base_url: str = BASE_URL
+    weights: str,
+    *,
+    alpha: float,
+    input_size: int,
+    state_dir: Path,
+    timeout: float = 10.0,
+    base_url: str = BASE_URL,
+    still_wanted: StillWanted = always,
 ) -> WeightsFile:
     """The weights that `model.weights` names: "imagenet", "untrained", or the path of an H5 or .keras file.
 
     Fetched ones are kept in `state_dir`/weights. `timeout` is how many seconds the server may keep silent.
 
-    Raises `EngineError` when they cannot be had. What is in a file is checked when an engine opens it.
+    Raises `EngineError` when they cannot be had, and whatever `still_wanted` does meanwhile.
+    What is in a file is checked when an engine opens it.
     """
     if weights == UNTRAINED:
         return WeightsFile(path=None, digest=hashlib.sha256(f"{UNTRAINED}|{alpha}|{SEED}".encode()).hexdigest())
@@ -51,7 +60,7 @@ def find_weights(
         path = state_dir / "weights" / imagenet_name(alpha, input_size)
         # Path.is_file raises where a folder may not be searched.
         if not os.path.isfile(path):  # noqa: PTH113
-            _fetch(base_url + path.name, path, alpha, timeout)
+            _fetch(base_url + path.name, path, alpha, timeout, still_wanted)
     return WeightsFile(path=path, digest=_digest(path))
 
 
@@ -107,13 +116,13 @@ def _digest(path: Path) -> str:
         raise EngineError(f"the weights {path} (key model.weights) cannot be read: {error.strerror}") from error
 
 
-def _fetch(url: str, path: Path, alpha: float, timeout: float) -> None:
+def _fetch(url: str, path: Path, alpha: float, timeout: float, still_wanted: StillWanted) -> None:
     """Fetches the file to `path`, which either appears whole and right or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             part = Path(folder) / path.name
-            download(url, part, timeout)
+            download(url, part, timeout, still_wanted)
             _read(part, alpha)
             os.replace(part, path)  # noqa: PTH105  # Atomic, and says so.
     except (OSError, EngineError) as error:
