@@ -157,7 +157,6 @@ def _own_signature(instance: Instance, started: Started) -> _Own:
 def warn(site: parts.Site, metrics: Metrics) -> None:
     """Of what works, but perhaps not as the operator thinks."""
     settings, engine = site.settings, site.engine
-    metrics.watch_engine(engine.describe)
     if fallback := engine.describe().fallback:
         _log.warning("engine.fallback", reason=fallback, using=engine.describe().backend, key="engine.backend")
     foreign = Reports(site.pool, options.names(settings)).foreign()

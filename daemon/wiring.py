@@ -89,6 +89,7 @@ def open_daemon(
         given = replace(options.engine_options(settings), still_wanted=still_wanted)
         engine = open_engine(options.model_spec(settings, weights), given)
         stack.callback(engine.close)
+        front.metrics.watch_engine(engine.describe)
         still_wanted()
         engine.warm_up()
         still_wanted()

@@ -17,7 +17,9 @@ import structlog
 from structlog.typing import EventDict
 
 from daemon import ground, wiring
+from daemon.engine.openvino import OpenVinoEngine
 from daemon.errors import ConfigurationError, DatabaseError
+from daemon.telemetry.metrics import Metrics
 from daemon.wiring import Daemon
 from tests.pictures import Web, picture
 from tests.whole import Tables, settings
@@ -158,6 +160,17 @@ def test_without_loaders_it_is_alive_but_takes_no_work(
         assert ready.json()["status"] == "waiting: load: no loader can be started: the daemon's log says why"
         assert "fetch.ca_file: /nowhere.pem" in daemon.health().status
         assert requests.get(daemon.address + "/health", timeout=60).ok
+
+
+def test_the_engine_is_shown_before_it_is_warmed_up(
+    empty_database: str, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(Metrics, "watch_engine", lambda *_: done.append("shown"))
+    monkeypatch.setattr(OpenVinoEngine, "warm_up", lambda _: done.append("warm"))
+    given = settings(empty_database, compiled, engine={"backend": "openvino"})
+    with wiring.open_daemon(given, allow_untrained=True):
+        assert done == ["shown", "warm"]
 
 
 def scrape(daemon: Daemon) -> str:

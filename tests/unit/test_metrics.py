@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
 
 from daemon.api.line import Line
 from daemon.db.gauges import Depths
+from daemon.engine.protocol import EngineInfo
 from daemon.errors import DatabaseUnavailableError, FailureClass, Reason
 from daemon.events import Answered, Hindered, Worked
 from daemon.loader.events import LoaderEnded, LoaderStarted
@@ -196,6 +197,20 @@ def test_a_loader_that_is_gone_before_it_is_heard_of_does_no_harm() -> None:
     loaders = LoaderProcesses()
     loaders.ended(1)
     assert read(loaders.readings())["loader_cpu_seconds"] == 0
+
+
+def test_memory_that_runs_out_in_the_warm_up_is_counted_from_zero_on() -> None:
+    metrics, times = Metrics(), 0
+    counted: list[float | None] = []
+
+    def count() -> None:
+        counted.append(metrics.registry.get_sample_value("vectord_engine_out_of_memory_total"))
+
+    count()
+    metrics.watch_engine(lambda: cast("EngineInfo", SimpleNamespace(fallback="", out_of_memory=times)))
+    for times in (0, 2):  # noqa: B007 - the engine tells of it
+        count()
+    assert counted == [0, 0, 2]
 
 
 def test_what_the_database_says_is_shown_while_it_is_fresh() -> None:
