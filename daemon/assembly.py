@@ -79,7 +79,8 @@ def start(site: parts.Site, weights: WeightsFile, front: Front, defects: Defects
     metrics.tell_model(site.engine.describe(), own.signature)
     sweeper = parts.sweeper(site, presence, claim)
     callers = stack.enter_context(closing(Pool(site.dsn, size=parts.API_CONNECTIONS)))
-    patience = _patience(site.pool, callers, stack)
+    lookers = stack.enter_context(closing(Pool(site.dsn, size=parts.LOOK_CONNECTIONS)))
+    patience = _patience(site.pool, callers, lookers, stack=stack)
     pipeline.runner.start()
     stack.callback(pipeline.runner.stop, STOP_SECONDS)
     sweeper.start()
@@ -98,13 +99,13 @@ def start(site: parts.Site, weights: WeightsFile, front: Front, defects: Defects
         listener=listener,
         callers=callers,
         patience=patience,
-        gauges=Gauges(callers, names),
+        gauges=Gauges(lookers, names),
     )
 
 
-def _patience(pool: Pool, callers: Pool, stack: ExitStack) -> Patience:
+def _patience(*pools: Pool, stack: ExitStack) -> Patience:
     """Goes on until all that is started after it has ended: each may wait for an answer until then."""
-    made = Patience(pool, callers, seconds=ANSWER_SECONDS)
+    made = Patience(*pools, seconds=ANSWER_SECONDS)
     stack.enter_context(Ticker("patience", LOOK_SECONDS, made))
     return made
 
@@ -156,7 +157,6 @@ def _own_signature(instance: Instance, started: Started) -> _Own:
 def warn(site: parts.Site, metrics: Metrics) -> None:
     """Of what works, but perhaps not as the operator thinks."""
     settings, engine = site.settings, site.engine
-    metrics.watch_engine(engine.describe)
     if fallback := engine.describe().fallback:
         _log.warning("engine.fallback", reason=fallback, using=engine.describe().backend, key="engine.backend")
     foreign = Reports(site.pool, options.names(settings)).foreign()

@@ -119,6 +119,10 @@ class DatabaseUnavailableError(VectordError):
     """PostgreSQL cannot be reached, or broke off, just now. Trying again later may help."""
 
 
+class TooSlowError(DatabaseUnavailableError):
+    """PostgreSQL took longer over an answer than is waited for. The message names nothing of the house."""
+
+
 class DatabaseError(VectordError):
     """PostgreSQL refused, and will refuse again until someone changes something."""
 
@@ -154,6 +158,8 @@ class EngineMemoryError(EngineError):
 def gist(error: Exception) -> str:
     """What anybody may read of a fault: no host, no role."""
     match error:
+        case TooSlowError():
+            return str(error)
         case DatabaseUnavailableError():
             return "PostgreSQL is away"
         case DatabaseError():

@@ -1,9 +1,10 @@
 """`run`: the daemon in the foreground, under systemd or on a terminal, until somebody asks it to stop."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Protocol
 
 import structlog
@@ -21,11 +22,13 @@ from daemon.service.systemd import Notifier, watchdog_seconds
 from daemon.service.ticker import Ticker
 from daemon.service.watchdog import FEEDS_PER_WATCH, Watchdog
 from daemon.telemetry import logs
+from daemon.wanted import NotWantedError
 
 START_SECONDS = 900.0
 """For one try to start: a first one may fetch weights and convert the model. After that systemd's patience counts."""
 EXTENSION_SECONDS, EXTENSIONS_EVERY = 60.0, 20.0
 
+leave = os._exit
 _log = structlog.get_logger("vectord")
 
 
@@ -91,20 +94,40 @@ class Foreground:
         return 1 if self._defects else 0
 
     def _opened(self, stack: ExitStack) -> Running | None:
-        """None when somebody asked for the end before there was a database."""
+        """None when somebody asked for the end before it was up."""
         pause = Pause()
         while True:
             try:
-                self._notifier.extend(EXTENSION_SECONDS)
+                self._extend(EXTENSION_SECONDS)
                 with Ticker("start", EXTENSIONS_EVERY, self._extension()):
-                    return stack.enter_context(wiring.open_daemon(self._settings, on_failure=self._fail))
+                    return stack.enter_context(self._opening())
+            except NotWantedError:
+                return None
             except DatabaseUnavailableError as error:
                 seconds = pause.next()
                 _log.warning("database.unavailable", error=str(error), pause=seconds, key="database.dsn")
                 self._notifier.status(f"waiting for PostgreSQL: {error}")
-                self._notifier.extend(seconds + EXTENSION_SECONDS)
+                self._extend(seconds + EXTENSION_SECONDS)
                 if self._stop.wait(seconds):
                     return None
+            except VectordError as error:
+                if not self._stop.wait(0):
+                    raise
+                # A signal to all processes, as a terminal sends it, ends the children of the start as well.
+                _log.info("start.given_up", error=str(error))
+                return None
+
+    def _opening(self) -> AbstractContextManager[Running]:
+        return wiring.open_daemon(self._settings, on_failure=self._fail, still_wanted=self._still_wanted)
+
+    def _still_wanted(self) -> None:
+        if self._stop.wait(0):
+            raise NotWantedError
+
+    def _extend(self, seconds: float) -> None:
+        """A start asks systemd for more time, but an end that was asked for has its own."""
+        if not self._stop.wait(0):
+            self._notifier.extend(seconds)
 
     def _extension(self) -> Callable[[], None]:
         """Asks systemd for more time, but not for ever: a start that hangs is to be ended."""
@@ -113,7 +136,7 @@ class Foreground:
 
         def extend() -> None:
             if clock.monotonic() < deadline:
-                self._notifier.extend(EXTENSION_SECONDS)
+                self._extend(EXTENSION_SECONDS)
 
         return extend
 
@@ -121,7 +144,8 @@ class Foreground:
         with ExitStack() as tickers:
             if seconds := watchdog_seconds():
                 watchdog = Watchdog(self._notifier, daemon.health)
-                tickers.enter_context(Ticker("watchdog", seconds / FEEDS_PER_WATCH, watchdog))
+                # Who cannot say how the daemon is feeds nobody.
+                tickers.enter_context(Ticker("watchdog", seconds / FEEDS_PER_WATCH, watchdog, mortal=True))
             self._notifier.ready("ready")
             _log.info("daemon.ready", version=VERSION, signature=daemon.signature, address=daemon.address)
             line = StatusLine(daemon, SystemClock())
@@ -137,10 +161,19 @@ class Foreground:
     def _end(self) -> None:
         """Somebody asks for the end; the second time, for a quick one."""
         self._ends += 1
-        if self._ends > 1 and self._daemon is not None:
+        if self._ends > 1:
             _log.warning("daemon.hurried")
-            self._daemon.hurry()
+            self._hurry()
         self._stop.ask()
+        if self._daemon is None:
+            self._notifier.status("the start is given up")
+
+    def _hurry(self) -> None:
+        if self._daemon is not None:
+            self._daemon.hurry()
+        else:
+            # Nothing is in work yet, and what the start hangs in may not let go of it.
+            leave(0)
 
     def _reload(self) -> None:
         if self._daemon is None or self._stop.wait(0):

@@ -42,7 +42,7 @@ def open_front(settings: Settings) -> Front:
     """Raises `ConfigurationError` for a door that stands open."""
     clock, metrics, line = SystemClock(), Metrics(), parts.line(settings)
     pulse, history, summary = Pulse(clock), History(clock), Summary(clock)
-    vitals = Vitals(pulse)
+    vitals = Vitals(pulse, stalled_seconds=options.stalled_seconds(settings))
     overview = Overview(history, vitals.health, line, clock)
     metrics.watch_line(line)
     return Front(
@@ -84,7 +84,7 @@ def show(front: Front, site: parts.Site, body: parts.Body, stack: ExitStack, *, 
             inflight=stages.inflight,
             presence=body.presence,
             listener=lambda: listener.state.hearing.value if listener else "off: queue.notify",
-            hosts_failing=lambda: body.pipeline.loaders.status().hosts_failing,
+            loaders=body.pipeline.loaders.status,
         )
     )
     organs = SeenOrgans(

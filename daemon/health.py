@@ -22,7 +22,8 @@ class State(StrEnum):
 
 
 STALLED_SECONDS = 300.0
-"""Claims in work and nothing settled for so long: longer than any fetch and decode may take, retries left out."""
+"""Claims in work and nothing settled for so long, or longer where the configuration lets a fetch and a decode take
+long (`options.stalled_seconds`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +31,8 @@ class Facts:
     """What is known at this moment.
 
     `hindrances` are the stages that pause for a fault of their surroundings, with the fault. `idle_seconds` is how long
-    nothing was settled while claims were in work; 0 when none are. `hosts_failing` are those that are left alone, or
-    tried with one image at a time.
+    nothing was settled while claims were in work; 0 when none are; after `stalled_seconds` of it something hangs.
+    `hosts_failing` are those that are left alone, or tried with one image at a time.
     """
 
     warm: bool
@@ -43,6 +44,7 @@ class Facts:
     listener: str
     hosts_failing: int = 0
     stopping: bool = False
+    stalled_seconds: float = STALLED_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ def judge(facts: Facts) -> Health:
     """A fault of the surroundings makes it not ready, but not sick: a restart would not mend it. Nor does an end that
     somebody asked for, though one stage after another has ended by then.
     """
-    stalled = facts.idle_seconds > STALLED_SECONDS and not facts.hindrances
+    stalled = facts.idle_seconds > facts.stalled_seconds and not facts.hindrances
     state = _state(facts, stalled=stalled)
     return Health(
         healthy=facts.stopping or ((facts.running or not facts.warm) and not stalled),

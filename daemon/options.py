@@ -11,6 +11,7 @@ from daemon.db.schema import SchemaOptions
 from daemon.db.sweep import SweepOptions
 from daemon.db.wants import WantOptions
 from daemon.engine import EngineOptions, ModelSpec, WeightsFile
+from daemon.health import STALLED_SECONDS
 from daemon.loader.options import FetchOptions, LoaderOptions
 from daemon.policy import RetryPolicy
 from daemon.signature import Model, dimension, sign
@@ -92,6 +93,11 @@ def loader_options(settings: Settings) -> LoaderOptions:
             ca_file=fetch.ca_file,
         ),
     )
+
+
+def stalled_seconds(settings: Settings) -> float:
+    """Claims in work and nothing settled for so long: twice what a fetch and a decode may take, or more."""
+    return max(STALLED_SECONDS, 2 * (settings.fetch.total_timeout + settings.loader.timeout_seconds))
 
 
 def open_files(settings: Settings) -> int:

@@ -52,6 +52,11 @@ from daemon.wake.sweep import Sweeper
 
 API_CONNECTIONS = 2
 """Of the API's own, so that callers never keep the pipeline from the database."""
+LOOK_CONNECTIONS = 1
+"""Of those that only look: the metrics, the status line and the summary. Neither callers nor the pipeline keep them
+from seeing how the database is."""
+SEARCH_SECONDS = 30.0
+"""For a caller's search, which keeps one of those connections busy. With an index it takes milliseconds."""
 LOADER_START_SECONDS = 20.0
 """Tenths of a second, on a machine that does anything else as well."""
 
@@ -245,7 +250,7 @@ def services(site: Site, own: Pool, callers: Callers, jobs: JobQueue, presence: 
         callers=callers,
         wants=Wants(own, names, presence.storing, want, release=jobs.release),
         runs=Runs(own, names, options.sweep_options(settings)),
-        similar=Similar(own, names),
+        similar=Similar(own, names, seconds=SEARCH_SECONDS),
         reports=Reports(own, names),
         retries=Retries(own, names, notify=settings.queue.notify),
         whereabouts=Whereabouts(own, names),

@@ -7,7 +7,7 @@ put together what they need themselves.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon import assembly, options, parts
 from daemon import front as fronts
@@ -23,6 +23,7 @@ from daemon.ground import open_ground
 from daemon.health import Health
 from daemon.records import Vectors
 from daemon.service.presence import Presence
+from daemon.wanted import StillWanted, always
 
 __all__ = [
     "IMAGENET",
@@ -65,23 +66,33 @@ class Daemon:
 
 @contextmanager
 def open_daemon(
-    settings: Settings, *, on_failure: OnFailure = lambda _: None, allow_untrained: bool = False
+    settings: Settings,
+    *,
+    on_failure: OnFailure = lambda _: None,
+    allow_untrained: bool = False,
+    still_wanted: StillWanted = always,
 ) -> Iterator[Daemon]:
     """A daemon that works while this lasts.
 
     `on_failure` hears of an exception that ended a stage. Raises `VectordError` when it cannot start, and then no job
-    was claimed.
+    was claimed. `still_wanted` is asked again and again until then, and what it raises is passed on.
     """
     if not allow_untrained:
         _require_trained(settings)
     front = fronts.open_front(settings)
     with ExitStack() as stack:
         ground = stack.enter_context(open_ground(settings))
+        still_wanted()
         address = fronts.serve(settings, front, stack)
-        weights = find_weights(settings)
-        engine = open_engine(options.model_spec(settings, weights), options.engine_options(settings))
+        weights = find_weights(settings, still_wanted)
+        still_wanted()
+        given = replace(options.engine_options(settings), still_wanted=still_wanted)
+        engine = open_engine(options.model_spec(settings, weights), given)
         stack.callback(engine.close)
+        front.metrics.watch_engine(engine.describe)
+        still_wanted()
         engine.warm_up()
+        still_wanted()
         defects = assembly.Defects(on_failure)
         site = parts.Site(
             settings=settings,
@@ -127,10 +138,16 @@ def open_embedder(settings: Settings) -> Iterator[Embed]:
         yield single.embed
 
 
-def find_weights(settings: Settings) -> WeightsFile:
+def find_weights(settings: Settings, still_wanted: StillWanted = always) -> WeightsFile:
     """The weights that `model.weights` names, fetched if need be. Raises `EngineError` when they cannot be had."""
-    model, state_dir = settings.model, settings.database.state_dir
-    return search_weights(model.weights, alpha=model.alpha, input_size=model.input_size, state_dir=state_dir)
+    model = settings.model
+    return search_weights(
+        model.weights,
+        alpha=model.alpha,
+        input_size=model.input_size,
+        state_dir=settings.database.state_dir,
+        still_wanted=still_wanted,
+    )
 
 
 def _require_trained(settings: Settings) -> None:

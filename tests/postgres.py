@@ -75,12 +75,14 @@ class Executes(Protocol):
     def execute(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]: ...
 
 
-def wait_until_blocked(database: Executes, *, by: psycopg2.extensions.connection, seconds: float = 60.0) -> None:
-    """Until some session waits for a lock that this one holds."""
+def wait_until_blocked(
+    database: Executes, *, by: psycopg2.extensions.connection, waiting: int = 1, seconds: float = 60.0
+) -> None:
+    """Until so many sessions wait for a lock that this one holds."""
     sql = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
     deadline = time.monotonic() + seconds
-    while not database.execute(sql, (by.info.backend_pid,))[0][0]:
-        assert time.monotonic() < deadline, "nobody waits"
+    while database.execute(sql, (by.info.backend_pid,))[0][0] < waiting:
+        assert time.monotonic() < deadline, f"fewer than {waiting} wait"
 
 
 @dataclass

@@ -20,6 +20,7 @@ from daemon.errors import (
     NotFoundError,
     NotServingError,
     Reason,
+    TooSlowError,
     VectordError,
     gist,
 )
@@ -151,6 +152,9 @@ async def _fault(_: Request, error: Exception) -> JSONResponse:
             return Problem(404, "not_found", str(error)).response()
         case NotServingError():
             return Problem(503, "not_serving", str(error), retry_after=RETRY_SECONDS).response()
+        case TooSlowError():
+            _log.warning("http.database", error=str(error))
+            problem = Problem(503, "too_slow", gist(error), retry_after=RETRY_SECONDS)
         case DatabaseUnavailableError():
             _log.warning("http.database", error=str(error))
             problem = Problem(503, "database_unavailable", gist(error), retry_after=RETRY_SECONDS)

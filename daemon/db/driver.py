@@ -46,7 +46,8 @@ KEEPALIVE: dict[str, Any] = {
 """A peer that vanished behind a NAT is noticed after 10 + 3 * 5 s, or 25 s with bytes under way, instead of hours."""
 
 LOCK_NOT_AVAILABLE = "55P03"
-TEMPORARY_STATES = frozenset({"25006", "25P03", "25P04", LOCK_NOT_AVAILABLE, "57014", "58030"})
+QUERY_CANCELED = "57014"
+TEMPORARY_STATES = frozenset({"25006", "25P03", "25P04", LOCK_NOT_AVAILABLE, QUERY_CANCELED, "58030"})
 """SQLSTATEs beyond the classes below that pass by themselves: a read-only standby, a transaction that idled or lasted
 too long, a lock not had, a statement cancelled, an I/O error. Source: PostgreSQL manual, appendix A."""
 

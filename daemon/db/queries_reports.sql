@@ -122,6 +122,9 @@ FROM chosen WHERE j.image_id = chosen.image_id
 -- name: notify
 SELECT pg_notify(%(channel)s, '')
 
+-- name: give_up_after
+SELECT set_config('statement_timeout', %(milliseconds)s, true)
+
 -- name: vector_kind
 -- pgvector may lie in a schema that nobody searches; and without these its index gives up before it has found k.
 SELECT format_type(a.atttypid, NULL), set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''),

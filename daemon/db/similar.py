@@ -1,14 +1,15 @@
 """The nearest images by cosine, found by pgvector: `similar`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 
-from daemon.db.driver import Cursor, named_ids
+from daemon.db.driver import QUERY_CANCELED, Cursor, named_ids, sqlstate
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
-from daemon.errors import DatabaseError, NotFoundError
+from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, TooSlowError
 from daemon.records import ImageId, Vectors
 
 QUERIES = Path(__file__).with_name("queries_reports.sql")
@@ -44,17 +45,19 @@ class Similar:
     """All methods raise `DatabaseUnavailableError` and `DatabaseError`.
 
     With an HNSW index the answer is approximate and takes milliseconds; without one, and always over `real[]`, every
-    vector is compared.
+    vector is compared. A statement that takes longer than `seconds`, where there is such a limit, is given up, and
+    raises `TooSlowError`.
     """
 
-    def __init__(self, pool: Pool, names: Names) -> None:
+    def __init__(self, pool: Pool, names: Names, *, seconds: float | None = None) -> None:
         self._pool = pool
         self._names = names
+        self._seconds = seconds
         self._queries = load_queries(names, QUERIES)
 
     def to_image(self, image_id: ImageId, k: int = 10) -> list[Neighbour]:
         """The `k` nearest others of an image. Raises `NotFoundError` where it has no vector."""
-        with named_ids(), self._pool.transaction() as cursor:
+        with named_ids(), self._asking() as cursor:
             query = self._prepare(cursor, k + 1)
             text, _, itself = self._row(cursor, image_id)
             found = self._nearest(cursor, query, text.replace("{", "[").replace("}", "]"), k + 1)
@@ -62,15 +65,27 @@ class Similar:
 
     def vector_of(self, image_id: ImageId) -> ImageVector:
         """An image's vector. Raises `NotFoundError` where it has none."""
-        with named_ids(), self._pool.transaction() as cursor:
+        with named_ids(), self._asking() as cursor:
             text, version, _ = self._row(cursor, image_id)
             return ImageVector(values=tuple(map(_number, text.strip("[]{}").split(","))), version=version)
 
     def to_vector(self, vector: Sequence[float] | Vectors, k: int = 10) -> list[Neighbour]:
         """The `k` images nearest to a vector, as long as the table's are."""
-        with self._pool.transaction() as cursor:
+        with self._asking() as cursor:
             query = self._prepare(cursor, k)
             return self._nearest(cursor, query, f"[{','.join(map(repr, map(float, vector)))}]", k)
+
+    @contextmanager
+    def _asking(self) -> Iterator[Cursor]:
+        try:
+            with self._pool.transaction() as cursor:
+                if self._seconds is not None:
+                    cursor.execute(self._queries["give_up_after"], {"milliseconds": str(round(self._seconds * 1000))})
+                yield cursor
+        except DatabaseUnavailableError as error:
+            if self._seconds is not None and sqlstate(error) == QUERY_CANCELED:
+                raise TooSlowError(_given_up(self._seconds)) from error
+            raise
 
     def _row(self, cursor: Cursor, image_id: ImageId) -> tuple[str, str | None, ImageId]:
         """The vector as text, its version, and the id as the table spells it."""
@@ -104,3 +119,9 @@ def _number(text: str) -> float:
 
 def _no_vector(image_id: ImageId) -> NotFoundError:
     return NotFoundError(f"image {image_id} has no vector; `why {image_id}` says more")
+
+
+def _given_up(seconds: float) -> str:
+    return (
+        f"the search was given up after {seconds:g} s: PostgreSQL is busy, or compares all vectors for want of an index"
+    )

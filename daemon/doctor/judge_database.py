@@ -15,8 +15,8 @@ OLDEST_VECTOR = (0, 5, 0)
 OLDEST_HALFVEC = (0, 7, 0)
 SKEW_SECONDS = 2.0
 """What dashboards and logs can take before they mislead. Leases go by the server's clock alone."""
-SPARE_CONNECTIONS = 3
-"""Of a daemon beyond `database.pool_size`: one for LISTEN, and the API's two."""
+SPARE_CONNECTIONS = 4
+"""Of a daemon beyond `database.pool_size`: one for LISTEN, the API's two, and one to look at how things are."""
 INIT = "run `python -m daemon init`"
 
 

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 
 from daemon.engine.protocol import ModelSpec, WeightsFile
 from daemon.engine.quiet import import_openvino
 from daemon.errors import EngineError
+from daemon.wanted import LOOK_SECONDS, StillWanted, always
 
 MODEL = "model.xml"
 TENSORS = "model.bin"
@@ -25,26 +27,49 @@ PATIENCE = 600.0
 TREE = Path(__file__).resolve().parents[2]
 
 
-def convert_in_child(spec: ModelSpec, folder: Path) -> None:
-    """Writes the model into `folder`. Raises `EngineError` with what the child said."""
+def convert_in_child(spec: ModelSpec, folder: Path, still_wanted: StillWanted = always) -> None:
+    """Writes the model into `folder`. Raises `EngineError` with what the child said, and whatever `still_wanted` does
+    meanwhile.
+    """
     command = [sys.executable, "-m", "daemon.engine.convert", json.dumps(asdict(spec), default=str), str(folder)]
     # The conversion knows TensorFlow's graphs alone, and has no use for a GPU that others may be using.
     environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
     try:
-        child = subprocess.run(  # noqa: S603  # Our own module, with our own arguments.
-            command,
-            cwd=TREE,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=PATIENCE,
-        )
+        status, output, complaints = _run(command, environment, still_wanted)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EngineError(f"the model could not be converted for OpenVINO: {error}") from error
-    if child.returncode:
-        said = (child.stdout or child.stderr).decode(errors="replace").strip().splitlines()
-        raise EngineError(said[-1] if said else f"converting the model for OpenVINO ended with {child.returncode}")
+    if status:
+        said = (output or complaints).decode(errors="replace").strip().splitlines()
+        raise EngineError(said[-1] if said else f"converting the model for OpenVINO ended with {status}")
+
+
+def _run(command: list[str], environment: dict[str, str], still_wanted: StillWanted) -> tuple[int, bytes, bytes]:
+    """The child's exit status, output and complaints. It ends with this call, however that ends."""
+    with subprocess.Popen(  # noqa: S603  # Our own module, with our own arguments.
+        command,
+        cwd=TREE,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        try:
+            output, complaints = _wait(child, still_wanted)
+        except BaseException:
+            child.kill()
+            raise
+    return child.returncode, output, complaints
+
+
+def _wait(child: "subprocess.Popen[bytes]", still_wanted: StillWanted) -> tuple[bytes, bytes]:
+    deadline = monotonic() + PATIENCE
+    while True:
+        try:
+            return child.communicate(timeout=min(LOOK_SECONDS, PATIENCE))
+        except subprocess.TimeoutExpired:
+            still_wanted()
+            if monotonic() >= deadline:
+                raise subprocess.TimeoutExpired(child.args, PATIENCE) from None
 
 
 def convert(spec: ModelSpec, folder: Path) -> None:

@@ -4,18 +4,24 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
+from time import monotonic
+
+from daemon.wanted import LOOK_SECONDS, StillWanted, always
 
 CHUNK = 256 * 1024
 LARGEST = 256 * 1024 * 1024
 """Bytes. More cannot be weights of MobileNetV2."""
 
 
-def download(url: str, path: Path, timeout: float) -> None:
-    """Writes what is at `url` to `path`. Raises `OSError` (a `TimeoutError` after `timeout` seconds without a byte)."""
+def download(url: str, path: Path, timeout: float, still_wanted: StillWanted = always) -> None:
+    """Writes what is at `url` to `path`.
+
+    Raises `OSError` (a `TimeoutError` after `timeout` seconds without a byte), and whatever `still_wanted` does.
+    """
     transfer = _Transfer(url, path, timeout)
     # No thread can be made to stop looking up a name; a daemon thread can at least be left behind.
     threading.Thread(target=transfer.run, name="weights-download", daemon=True).start()
-    transfer.wait()
+    transfer.wait(still_wanted)
 
 
 class _Transfer:
@@ -41,13 +47,20 @@ class _Transfer:
         self._done = True
         self._alive.set()
 
-    def wait(self) -> None:
+    def wait(self, still_wanted: StillWanted) -> None:
         while not self._done:
-            if not self._alive.wait(self._timeout):
-                raise TimeoutError(f"no answer within {self._timeout:g} s")
-            self._alive.clear()
+            self._wait_for_a_sign(still_wanted)
         if self._error is not None:
             raise self._error
+
+    def _wait_for_a_sign(self, still_wanted: StillWanted) -> None:
+        deadline = monotonic() + self._timeout
+        while not self._alive.wait(min(LOOK_SECONDS, self._timeout)):
+            still_wanted()
+            if monotonic() >= deadline:
+                raise TimeoutError(f"no answer within {self._timeout:g} s")
+        self._alive.clear()
+        still_wanted()
 
     def _copy(self) -> None:
         with (

@@ -15,6 +15,7 @@ from daemon.engine.durable import put_folder
 from daemon.engine.protocol import ModelSpec
 from daemon.engine.weights import load_weights
 from daemon.errors import EngineError
+from daemon.wanted import StillWanted, always
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +30,16 @@ DIGESTS = "sha256.json"
 """Written last: a folder without it is not a whole conversion."""
 
 
-def converted(spec: ModelSpec, state_dir: Path) -> Path:
+def converted(spec: ModelSpec, state_dir: Path, still_wanted: StillWanted = always) -> Path:
     """The path of the OpenVINO model of `spec`, below `state_dir`/openvino; made now if it is missing or damaged.
 
-    Raises `EngineError` when it cannot be made or kept.
+    Raises `EngineError` when it cannot be made or kept, and whatever `still_wanted` does meanwhile.
     """
     folder = state_dir / "openvino" / key(spec)
     if not _is_whole(folder):
         if folder.exists():
             log.warning("the converted model in %s is damaged and is made anew", folder)
-        _make(spec, folder)
+        _make(spec, folder, still_wanted)
     return folder / MODEL
 
 
@@ -62,7 +63,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def _make(spec: ModelSpec, folder: Path) -> None:
+def _make(spec: ModelSpec, folder: Path, still_wanted: StillWanted) -> None:
     # The child would say the same of wrong weights, but only once it has imported TensorFlow.
     load_weights(spec.weights, spec.alpha)
     try:
@@ -71,7 +72,7 @@ def _make(spec: ModelSpec, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=MAKING) as making:
             whole = Path(making) / folder.name
             whole.mkdir()
-            convert_in_child(spec, whole)
+            convert_in_child(spec, whole, still_wanted)
             (whole / DIGESTS).write_text(json.dumps(_digests(whole)))
             _replace(whole, folder)
     except OSError as error:

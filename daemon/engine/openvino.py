@@ -38,7 +38,7 @@ class OpenVinoEngine:
         self._refuse_lacking_precision()
         threads = len(os.sched_getaffinity(0))
         self._portion = REQUESTS_PER_CORE * threads
-        path = converted(spec, options.state_dir)
+        path = converted(spec, options.state_dir, options.still_wanted)
         try:
             model = self._core.read_model(path)
             model.reshape([1, spec.input_size, spec.input_size, 3])

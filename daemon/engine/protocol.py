@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from daemon.records import Pixels, Vectors
+from daemon.wanted import StillWanted, always
 
 Scaling = Literal["tf", "unit"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -36,7 +37,9 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How and where to run it: the keys of `[engine]`, and the folder for compiled models."""
+    """How and where to run it: the keys of `[engine]`, the folder for compiled models, and whether one that is being
+    made is still wanted.
+    """
 
     state_dir: Path
     backend: BackendChoice = "auto"
@@ -45,6 +48,7 @@ class EngineOptions:
     memory_growth: bool = True
     precision: Precision = "float32"
     batch_max: int = 32
+    still_wanted: StillWanted = always
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

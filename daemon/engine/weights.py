@@ -17,6 +17,7 @@ from daemon.engine.download import download
 from daemon.engine.durable import put_file
 from daemon.engine.protocol import WeightsFile
 from daemon.errors import EngineError
+from daemon.wanted import StillWanted, always
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +39,22 @@ SEED = 20180113
 
 
 def find_weights(
-    weights: str, *, alpha: float, input_size: int, state_dir: Path, timeout: float = 10.0, base_url: str = BASE_URL
+    weights: str,
+    *,
+    alpha: float,
+    input_size: int,
+    state_dir: Path,
+    timeout: float = 10.0,
+    base_url: str = BASE_URL,
+    still_wanted: StillWanted = always,
 ) -> WeightsFile:
     """The weights that `model.weights` names: "imagenet", "untrained", or the path of an H5 or .keras file.
 
     Fetched ones are kept in `state_dir`/weights, and fetched anew where they are damaged there. `timeout` is how many
     seconds the server may keep silent.
 
-    Raises `EngineError` when they cannot be had. What is in a file is checked when an engine opens it.
+    Raises `EngineError` when they cannot be had, and whatever `still_wanted` does meanwhile.
+    What is in a file is checked when an engine opens it.
     """
     if weights == UNTRAINED:
         return WeightsFile(path=None, digest=hashlib.sha256(f"{UNTRAINED}|{alpha}|{SEED}".encode()).hexdigest())
@@ -57,7 +66,7 @@ def find_weights(
     if weights == IMAGENET:
         path = state_dir / "weights" / imagenet_name(alpha, input_size)
         if not _is_kept(path, alpha):
-            _fetch(base_url + path.name, path, alpha, timeout)
+            _fetch(base_url + path.name, path, alpha, timeout, still_wanted)
     return WeightsFile(path=path, digest=_digest(path))
 
 
@@ -147,13 +156,13 @@ def _note_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _fetch(url: str, path: Path, alpha: float, timeout: float) -> None:
+def _fetch(url: str, path: Path, alpha: float, timeout: float, still_wanted: StillWanted) -> None:
     """Fetches the file to `path`, which either appears whole and right or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             part = Path(folder) / path.name
-            download(url, part, timeout)
+            download(url, part, timeout, still_wanted)
             _read(part, alpha)
             digest = _digest(part)
             put_file(part, path)

@@ -34,6 +34,8 @@ class Nursery:
     children: list[Child] = field(default_factory=list)
     failures: int = 0
     """Rounds of starting in a row whose loaders died before they had finished a single image."""
+    last_words: str = ""
+    """Of the loader that last died so."""
     not_before: float = 0.0
 
     def serving(self, *, solo: bool) -> list[Child]:
@@ -131,6 +133,7 @@ class Nursery:
         if now >= self.not_before:  # Those that were started together count once.
             self.failures += 1
             self.not_before = now + min(FIRST_PAUSE * 2.0 ** (self.failures - 1), LONGEST_PAUSE)
+        self.last_words = last_words
         self.emit(LoaderStartFailed(failures=self.failures, pause=self.not_before - now, last_words=last_words))
 
 

@@ -39,6 +39,10 @@ class PoolStatus:
     wanted: int
     start_failures: int
     """Loaders in a row that died before they had done anything."""
+    broken: bool
+    """No loader can be had for the time being, so nothing is taken in."""
+    last_words: str
+    """Of the loader that last died before it had done anything."""
     waiting: int
     """Images that wait for a loader or for their host."""
     loading: int
@@ -181,6 +185,8 @@ class LoaderPool:
             loaders=sum(child.ready and not child.dying for child in children),
             wanted=self._options.processes,
             start_failures=self._nursery.failures,
+            broken=self._nursery.broken(),
+            last_words=self._nursery.last_words,
             waiting=self._desk.waiting(solo=False) + self._desk.waiting(solo=True),
             loading=sum(len(child.tasks) for child in children),
             hosts_left_alone=self._desk.hosts.left_alone(self._clock.monotonic()),

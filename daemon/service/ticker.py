@@ -5,13 +5,24 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
+import structlog
+
+_log = structlog.get_logger("vectord")
+
 
 class Ticker:
-    """While this lasts, `tick` is called every `seconds`. An exception of `tick` ends it."""
+    """While this lasts, `tick` is called every `seconds`.
 
-    def __init__(self, name: str, seconds: float, tick: Callable[[], None]) -> None:
+    An exception of `tick` is a defect: the log says so, once for those in a row, and the next tick may do better. A
+    `mortal` one ends by it.
+    """
+
+    def __init__(self, name: str, seconds: float, tick: Callable[[], None], *, mortal: bool = False) -> None:
+        self._name = name
         self._seconds = seconds
         self._tick = tick
+        self._mortal = mortal
+        self._failing = False
         self._stopped = Event()
         self._thread = Thread(target=self._run, name=f"vectord-{name}", daemon=True)
 
@@ -27,4 +38,17 @@ class Ticker:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._seconds):
+            if self._mortal:
+                self._tick()
+            else:
+                self._tick_or_tell()
+
+    def _tick_or_tell(self) -> None:
+        try:
             self._tick()
+        except Exception:  # noqa: BLE001 - as said above
+            if not self._failing:
+                _log.exception("ticker.failed", ticker=self._name)
+            self._failing = True
+        else:
+            self._failing = False

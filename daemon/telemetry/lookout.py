@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from time import time
 
+import structlog
+
 from daemon.clock import Clock, SystemClock
 from daemon.db.gauges import Depths
 from daemon.errors import VectordError
@@ -15,6 +17,8 @@ LOOK_SECONDS = 10.0
 STALE_SECONDS = 60.0
 """A look that is older is not shown: the database hangs, or nobody gets a connection."""
 STOP_SECONDS = 5.0
+
+_log = structlog.get_logger("vectord")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,7 @@ class Lookout:
         self._clock = clock or SystemClock()
         self._seen: _Seen | None = None
         self._last = 0.0
+        self._failing = False
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="vectord-lookout", daemon=True)
 
@@ -64,7 +69,13 @@ class Lookout:
             depths = self._look()
         except VectordError:
             self._seen = None
+        except Exception:  # noqa: BLE001 - a defect must not leave the metrics without figures for good
+            self._seen = None
+            if not self._failing:
+                _log.exception("database.look_failed")
+            self._failing = True
         else:
+            self._failing = False
             ended, self._last = self._clock.monotonic(), time()
             self._seen = _Seen(depths=depths, ended=ended, seconds=ended - began)
 

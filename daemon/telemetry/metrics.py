@@ -79,7 +79,9 @@ class Metrics:
         self.http_seconds = self._histogram("http_seconds")
         self._loaders = LoaderProcesses()
         self._readings = Readings()
-        self._readings.add(self._loaders.readings)
+        self._engine: Callable[[], EngineInfo] | None = None
+        for source in (self._loaders.readings, self._of_engine):
+            self._readings.add(source)
         self.registry.register(self._readings)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -103,14 +105,8 @@ class Metrics:
         self.model.labels(info.backend, info.device, info.precision, signature).set(1)
 
     def watch_engine(self, describe: Callable[[], EngineInfo]) -> None:
-        """What may go wrong with the engine without stopping it."""
-
-        def readings() -> Iterator[Reading]:
-            info = describe()
-            yield Reading("engine_fallback", bool(info.fallback))
-            yield Reading("engine_out_of_memory", info.out_of_memory)
-
-        self._readings.add(readings)
+        """What may go wrong with the engine without stopping it, in its warm-up already."""
+        self._engine = describe
 
     def watch_line(self, line: Line) -> None:
         """Those who ask for a vector over HTTP, and those who wait for that."""
@@ -133,6 +129,13 @@ class Metrics:
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def _of_engine(self) -> Iterator[Reading]:
+        """Counted from zero on, like everything else, though there is no engine yet."""
+        info = self._engine() if self._engine is not None else None
+        yield Reading("engine_out_of_memory", info.out_of_memory if info else 0)
+        if info:
+            yield Reading("engine_fallback", bool(info.fallback))
 
     def _counter(self, name: str) -> Counter:
         metric = BY_NAME[name]

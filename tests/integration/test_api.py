@@ -1,7 +1,9 @@
 """The REST API of a whole running daemon: real pictures, real PostgreSQL, real sockets."""
 
 import json
+import re
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,13 +11,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import numpy as np
 import psycopg2
 import pytest
 import requests
 
-from daemon import wiring
+from daemon import parts, wiring
 from daemon.api.routes import process
 from daemon.reprocess import Standing
 from daemon.wiring import Daemon
@@ -410,6 +413,46 @@ def test_the_nearest_images_are_found_by_id_upload_and_url(daemon: Daemon, web: 
         assert found[0]["model_version"] == daemon.signature
     by_id = get(daemon, "/similar/5?k=2").json()["neighbours"]
     assert [one["image_id"] for one in by_id] == [one["image_id"] for one in found[1:]]
+
+
+def test_a_search_that_takes_too_long_is_given_up_and_says_so(
+    empty_database: str, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "SEARCH_SECONDS", 0.2)
+    with (
+        wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon,
+        closing(psycopg2.connect(empty_database)) as session,
+    ):
+        session.cursor().execute("LOCK TABLE tb_hsx_img_value IN ACCESS EXCLUSIVE MODE")
+        answer = get(daemon, "/similar/1")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "too_slow")
+    assert "0.2 s" in answer.json()["message"]
+    assert "Retry-After" in answer.headers
+
+
+def looked(daemon: Daemon) -> float:
+    """When the daemon last saw its database."""
+    text = get(daemon, "/metrics").text
+    (moment,) = re.findall(r"^vectord_database_look_timestamp_seconds (\S+)$", text, re.MULTILINE)
+    return float(moment)
+
+
+def test_callers_that_hold_all_of_the_apis_connections_keep_nobody_from_seeing_the_database(
+    idle: Daemon, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.telemetry.lookout.LOOK_SECONDS", 0.1)
+    tables = Tables(empty_database)
+    with closing(psycopg2.connect(empty_database)) as session, ThreadPoolExecutor(parts.API_CONNECTIONS) as threads:
+        session.cursor().execute("LOCK TABLE vectord.run IN ACCESS EXCLUSIVE MODE")
+        asking = [threads.submit(get, idle, f"/runs/{uuid4()}") for _ in range(parts.API_CONNECTIONS)]
+        wait_until_blocked(tables, by=session, waiting=parts.API_CONNECTIONS)
+        before, deadline = looked(idle), time.monotonic() + TIMEOUT / 2
+        while looked(idle) == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert looked(idle) > before
+        assert idle.backlog() == 0
+        assert not any(one.done() for one in asking)
+        session.rollback()
 
 
 def test_a_run_over_all_images_counts_what_came_of_them(idle: Daemon, web: Web, tables: Tables) -> None:

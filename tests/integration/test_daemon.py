@@ -12,11 +12,14 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+import requests
 import structlog
 from structlog.typing import EventDict
 
 from daemon import ground, wiring
+from daemon.engine.openvino import OpenVinoEngine
 from daemon.errors import ConfigurationError, DatabaseError
+from daemon.telemetry.metrics import Metrics
 from daemon.wiring import Daemon
 from tests.pictures import Web, picture
 from tests.whole import Tables, settings
@@ -142,6 +145,32 @@ def test_it_says_how_it_is(daemon: Daemon, web: Web, tables: Tables) -> None:
     tables.wait(lambda: len(tables.vectors()) == 2, "another vector")
     assert re.search(r'vectord_images_total{status="stored"} [12].0', scrape(daemon))
     assert f'signature="{daemon.signature}"' in scrape(daemon)
+
+
+def test_without_loaders_it_is_alive_but_takes_no_work(
+    empty_database: str, compiled: Path, web: Web, tables: Tables
+) -> None:
+    given = settings(empty_database, compiled, fetch={"ca_file": "/nowhere.pem"})
+    with wiring.open_daemon(given, allow_untrained=True) as daemon:
+        tables.insert({1: web.add("/1.jpg", picture(1))})
+        deadline = time.monotonic() + 60
+        while (ready := requests.get(daemon.address + "/ready", timeout=60)).ok and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert ready.status_code == 503
+        assert ready.json()["status"] == "waiting: load: no loader can be started: the daemon's log says why"
+        assert "fetch.ca_file: /nowhere.pem" in daemon.health().status
+        assert requests.get(daemon.address + "/health", timeout=60).ok
+
+
+def test_the_engine_is_shown_before_it_is_warmed_up(
+    empty_database: str, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(Metrics, "watch_engine", lambda *_: done.append("shown"))
+    monkeypatch.setattr(OpenVinoEngine, "warm_up", lambda _: done.append("warm"))
+    given = settings(empty_database, compiled, engine={"backend": "openvino"})
+    with wiring.open_daemon(given, allow_untrained=True):
+        assert done == ["shown", "warm"]
 
 
 def scrape(daemon: Daemon) -> str:

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 from daemon.engine import EngineOptions, ModelSpec, WeightsFile, convert, find_weights, kept_models, open_engine
 from daemon.engine.kept_models import key
 from daemon.errors import EngineError
+from daemon.wanted import NotWantedError, StillWanted
 
 SPEC = ModelSpec(alpha=0.35, input_size=32, scaling="tf", weights=WeightsFile(path=None, digest="0"))
 
@@ -28,7 +30,7 @@ class FakeConversion:
         self.times = 0
         self.fault: Exception | None = None
 
-    def __call__(self, spec: ModelSpec, folder: Path) -> None:
+    def __call__(self, spec: ModelSpec, folder: Path, still_wanted: StillWanted) -> None:
         self.times += 1
         (folder / "model.xml").write_text(f"<{spec.alpha}>")
         if self.fault:
@@ -137,9 +139,9 @@ def test_a_state_folder_that_cannot_be_written_names_its_key(conversion: FakeCon
 def test_two_daemons_may_convert_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both, conversion, paths = threading.Barrier(2, timeout=20), FakeConversion(), []
 
-    def convert_together(spec: ModelSpec, folder: Path) -> None:
+    def convert_together(spec: ModelSpec, folder: Path, still_wanted: StillWanted) -> None:
         both.wait()
-        conversion(spec, folder)
+        conversion(spec, folder, still_wanted)
         both.wait()
 
     monkeypatch.setattr(kept_models, "convert_in_child", convert_together)
@@ -177,6 +179,24 @@ def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(convert, "PATIENCE", 0.01)
     with pytest.raises(EngineError, match=r"could not be converted for OpenVINO: .*timed out"):
         convert.convert_in_child(SPEC, tmp_path)
+
+
+def test_a_child_that_nobody_waits_for_any_more_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[subprocess.Popen[bytes]] = []
+
+    def give_up() -> None:
+        raise NotWantedError
+
+    def wait(child: subprocess.Popen[bytes], still_wanted: StillWanted) -> tuple[bytes, bytes]:
+        children.append(child)
+        return honest(child, still_wanted)
+
+    honest = convert._wait
+    monkeypatch.setattr(convert, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(convert, "_wait", wait)
+    with pytest.raises(NotWantedError):
+        convert.convert_in_child(SPEC, tmp_path, give_up)
+    assert [child.returncode for child in children] == [-signal.SIGKILL]
 
 
 def test_a_damaged_model_gives_the_same_vectors_once_mended(compiled: Path, tmp_path: Path) -> None:

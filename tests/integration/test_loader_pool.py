@@ -488,7 +488,7 @@ def test_loaders_that_will_not_start_are_retried_more_and_more_slowly(
     with Rig(options(folder)) as rig:
         rig.until(lambda: rig.pool.status().start_failures >= 3, 60, "three failed starts")
         assert rig.pool.free() == 0
-        assert rig.pool.status().loaders == 0
+        assert (rig.pool.status().loaders, rig.pool.status().broken) == (0, True)
         rig.pool.submit(claim(locations(folder)[0]))
         rig.until(lambda: rig.results, 60, "a failure")
         assert reason(rig.results[locations(folder)[0]][0]) is Reason.LOADER_LOST
@@ -497,7 +497,7 @@ def test_loaders_that_will_not_start_are_retried_more_and_more_slowly(
         monkeypatch.setattr(sys, "executable", honest)
         rig.until(rig.pool.free, 60, "recovery")
         assert Counter(map(reason, rig.load(locations(folder)).values())) == {None: 20}
-        assert rig.pool.status().start_failures == 0
+        assert (rig.pool.status().start_failures, rig.pool.status().broken) == (0, False)
 
 
 def test_certificates_that_cannot_be_read_keep_loaders_from_starting(folder: Path) -> None:

@@ -15,8 +15,8 @@ from daemon.db.reports import Reports
 from daemon.db.retry import Retries
 from daemon.db.similar import Similar
 from daemon.db.sweep import SweepOptions, SweepWindow
-from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, Reason
-from tests.postgres import Database, MakeDatabase
+from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, Reason, TooSlowError
+from tests.postgres import Database, MakeDatabase, wait_until_blocked
 
 MODEL = "vectord:mobilenetv2_1.0_224:1a2b3c4d"
 SIGNATURE = f"{MODEL}:g0"
@@ -366,6 +366,19 @@ def test_the_nearest_come_from_the_index(database: Database) -> None:
     while not index_scans(database) and monotonic() < deadline:
         pass
     assert index_scans(database) == 1
+
+
+def test_a_search_that_takes_too_long_is_given_up(database: Database) -> None:
+    patient, hasty = Similar(database.pool, database.names), Similar(database.pool, database.names, seconds=0.2)
+    with closing(database.connect()) as session:
+        session.cursor().execute("LOCK TABLE tb_hsx_img_value IN ACCESS EXCLUSIVE MODE")
+        for search in (lambda: hasty.to_image(1), lambda: hasty.to_vector([1.0] * 4), lambda: hasty.vector_of(1)):
+            with pytest.raises(TooSlowError, match=r"0\.2 s"):
+                search()
+        with database.in_thread(lambda: patient.to_vector([1.0] * 4)) as searching:
+            wait_until_blocked(database, by=session)
+            session.rollback()
+    assert searching.result() == []
 
 
 def index_scans(database: Database) -> int:

@@ -8,11 +8,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from daemon import cli, health
+from daemon import cli, options
 from daemon.pipeline.embed import EmbedStage
 from daemon.records import Loaded
 
-health.STALLED_SECONDS = 1.0
 SIGN = Path(os.environ.get("STATE_DIRECTORY", "/nowhere")) / "hang"
 _embed = EmbedStage._embed
 
@@ -24,6 +23,7 @@ def embed_or_hang(stage: EmbedStage, batch: Sequence[Loaded]) -> None:
     _embed(stage, batch)
 
 
+setattr(options, "stalled_seconds", lambda _: 1.0)  # noqa: B010 - as the next one
 setattr(EmbedStage, "_embed", embed_or_hang)  # noqa: B010 - a plain assignment would need its type ignored
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from daemon.engine.download import download
 from daemon.engine.protocol import WeightsFile
 from daemon.engine.weights import draw, find_weights, imagenet_name, load_weights
 from daemon.errors import EngineError
+from daemon.wanted import NotWantedError
 
 NAME = imagenet_name(0.35, 96)
 VARIABLES = {1: ["kernel"], 4: ["gamma", "beta", "moving_mean", "moving_variance"]}
@@ -186,6 +187,22 @@ def test_a_resolver_that_hangs_is_given_up_too(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(EngineError, match=r"no answer within 0\.3 s"):
         find("http://weights.invalid/", tmp_path, timeout=0.3)
     answer.set()
+
+
+def test_a_server_that_is_silent_is_left_as_soon_as_nobody_waits_any_more(tmp_path: Path) -> None:
+    asked = 0
+
+    def give_up() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise NotWantedError
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        with pytest.raises(NotWantedError):
+            find_weights("imagenet", alpha=0.35, input_size=96, state_dir=tmp_path, base_url=url, still_wanted=give_up)
+    assert not list((tmp_path / "weights").iterdir())
 
 
 def test_a_state_folder_that_cannot_be_written_is_told(content: bytes, tmp_path: Path) -> None:

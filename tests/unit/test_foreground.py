@@ -4,20 +4,23 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import structlog
 
 from daemon import foreground, wiring
 from daemon.config import Settings
-from daemon.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
+from daemon.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, EngineError
 from daemon.health import Health, State
 from daemon.service import statusline
+from daemon.service.systemd import Notifier
 from daemon.telemetry import logs
+from daemon.wanted import NotWantedError, StillWanted
 
 
 class Fake:
@@ -95,7 +98,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake()
 
     @contextmanager
-    def open_daemon(settings: Settings, *, on_failure: object) -> Iterator[Fake]:
+    def open_daemon(settings: Settings, *, on_failure: object, still_wanted: StillWanted) -> Iterator[Fake]:
         yield made
 
     monkeypatch.setattr(wiring, "open_daemon", open_daemon)
@@ -177,7 +180,7 @@ def test_a_closed_terminal_asks_for_the_end(fake: Fake, systemd: Systemd, monkey
 
 def test_a_second_sigterm_hurries(fake: Fake, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def slow_to_end(settings: Settings, *, on_failure: object) -> Iterator[Fake]:
+    def slow_to_end(settings: Settings, *, on_failure: object, still_wanted: StillWanted) -> Iterator[Fake]:
         yield fake
         assert fake.hurried.wait(60)
 
@@ -205,7 +208,7 @@ def test_a_database_that_is_away_is_waited_for_with_more_time_asked(
     tries = iter([DatabaseUnavailableError("no server"), DatabaseUnavailableError("no server"), None])
 
     @contextmanager
-    def open_daemon(settings: Settings, *, on_failure: object) -> Iterator[Fake]:
+    def open_daemon(settings: Settings, *, on_failure: object, still_wanted: StillWanted) -> Iterator[Fake]:
         if error := next(tries):
             raise error
         yield fake
@@ -217,3 +220,76 @@ def test_a_database_that_is_away_is_waited_for_with_more_time_asked(
     before = heard[: heard.index("READY=1")]
     assert before.count("STATUS=waiting for PostgreSQL: no server") == 2
     assert "EXTEND_TIMEOUT_USEC=60200000" in before
+
+
+def test_a_start_that_is_not_wanted_any_more_is_given_up_and_asks_for_no_more_time(
+    fake: Fake, systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreground, "EXTENSIONS_EVERY", 0.01)
+    ticks, longer = [], threading.Semaphore(0)
+    extend = foreground.Foreground._extend
+
+    def counted(self: foreground.Foreground, seconds: float) -> None:
+        ticks.append(seconds)
+        extend(self, seconds)
+        longer.release()
+
+    def open_daemon(settings: Settings, *, on_failure: object, still_wanted: StillWanted) -> NoReturn:
+        try:
+            while True:
+                still_wanted()
+                time.sleep(0.01)
+        finally:
+            Notifier().status("it knows")
+            # Closing takes a while, and meanwhile time would be asked for.
+            while longer.acquire(blocking=False):
+                pass
+            for _ in range(3):
+                assert longer.acquire(timeout=60)
+
+    monkeypatch.setattr(foreground.Foreground, "_extend", counted)
+    monkeypatch.setattr(wiring, "open_daemon", open_daemon)
+    systemd.follow([("EXTEND_TIMEOUT_USEC=60000000", signal.SIGTERM)])
+    assert foreground.run(reading(plain())) == 0
+    heard = systemd.rest()
+    assert "STATUS=the start is given up" in heard
+    assert not [line for line in heard[heard.index("STATUS=it knows") :] if line.startswith("EXTEND")]
+    assert "READY=1" not in heard
+
+
+def test_what_fails_in_a_start_that_is_not_wanted_any_more_is_no_failure(
+    fake: Fake, systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_daemon(settings: Settings, *, on_failure: object, still_wanted: StillWanted) -> NoReturn:
+        with suppress(NotWantedError):
+            while True:
+                still_wanted()
+                time.sleep(0.01)
+        raise EngineError("converting the model for OpenVINO ended with -15")
+
+    monkeypatch.setattr(wiring, "open_daemon", open_daemon)
+    systemd.follow([("EXTEND_TIMEOUT_USEC=60000000", signal.SIGTERM)])
+    assert foreground.run(reading(plain())) == 0
+
+
+def test_a_second_signal_leaves_a_start_that_hangs_at_once(
+    fake: Fake, systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[int] = []
+    over = threading.Event()
+
+    def leave(status: int) -> None:
+        left.append(status)
+        over.set()
+
+    @contextmanager
+    def open_daemon(settings: Settings, *, on_failure: object, still_wanted: StillWanted) -> Iterator[Fake]:
+        assert over.wait(60)
+        still_wanted()
+        yield fake
+
+    monkeypatch.setattr(foreground, "leave", leave)
+    monkeypatch.setattr(wiring, "open_daemon", open_daemon)
+    systemd.follow([("EXTEND_TIMEOUT_USEC=60000000", signal.SIGTERM), ("STATUS=the start is given up", signal.SIGTERM)])
+    assert foreground.run(reading(plain())) == 0
+    assert left == [0]

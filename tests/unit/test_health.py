@@ -1,20 +1,39 @@
 """health: a table of states, and what it is made from."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 from uuid import uuid4
 
 import pytest
 
+from daemon.config import Settings
 from daemon.errors import DatabaseUnavailableError
 from daemon.events import Hindered, Settled, Worked
-from daemon.health import STALLED_SECONDS, Facts, judge
+from daemon.health import STALLED_SECONDS, Facts, State, judge
+from daemon.loader.pool import PoolStatus
+from daemon.options import stalled_seconds
 from daemon.records import Claim, Released
+from daemon.service.presence import Presence
 from daemon.service.pulse import Pulse
-from daemon.service.vitals import Vitals
+from daemon.service.vitals import Organs, Vitals
 from tests.clock import HandClock
 
 WELL = Facts(
     warm=True, running=True, superseded=False, idle_seconds=0, in_flight=0, hindrances={}, listener="listening"
+)
+LOADERS = PoolStatus(
+    loaders=2,
+    wanted=2,
+    start_failures=0,
+    broken=False,
+    last_words="",
+    waiting=0,
+    loading=0,
+    hosts_left_alone=0,
+    hosts_failing=0,
+    free=8,
+    slots=8,
 )
 AWAY = {"store": "the server is away"}
 
@@ -32,6 +51,9 @@ AWAY = {"store": "the server is away"}
         ({"in_flight": 3, "idle_seconds": STALLED_SECONDS + 1}, False, True, "stalled"),
         ({"in_flight": 3, "idle_seconds": STALLED_SECONDS - 1}, True, True, "working"),
         ({"hindrances": AWAY}, True, False, "waiting: store: the server is away"),
+        # Who lets a fetch and a decode take so long is not to be killed over it.
+        ({"in_flight": 3, "idle_seconds": 700.0, "stalled_seconds": 800.0}, True, True, "working"),
+        ({"in_flight": 3, "idle_seconds": 900.0, "stalled_seconds": 800.0}, False, True, "stalled"),
         # Nothing moves because PostgreSQL is away: a restart would not bring it back.
         ({"hindrances": AWAY, "in_flight": 3, "idle_seconds": STALLED_SECONDS + 1}, True, False, "waiting"),
         ({"superseded": True}, True, False, "superseded"),
@@ -68,10 +90,51 @@ def test_a_hindrance_lasts_until_that_stage_works_again_and_hides_credentials() 
     pulse(Hindered(stage="store", error=DatabaseUnavailableError("postgresql://bob:pw@db is away"), pause=1))
     pulse(Worked(stage="claim", items=1, seconds=1))
     assert pulse.hindrances["store"].words == "postgresql://***@db is away"
-    assert Vitals(pulse).health().parts["store"] == "postgresql://***@db is away"
-    assert Vitals(pulse).health_for_anybody().parts["store"] == "PostgreSQL is away"
+    vitals = Vitals(pulse, stalled_seconds=STALLED_SECONDS)
+    assert vitals.health().parts["store"] == "postgresql://***@db is away"
+    assert vitals.health_for_anybody().parts["store"] == "PostgreSQL is away"
     pulse(Worked(stage="store", items=1, seconds=1))
     assert pulse.hindrances == {}
+
+
+def vitals(loaders: PoolStatus) -> Vitals:
+    """Those of a daemon in which all but the loaders is well."""
+    made = Vitals(Pulse(HandClock()), stalled_seconds=STALLED_SECONDS)
+    organs = Organs(
+        stages=SimpleNamespace(alive=lambda: True),
+        inflight=(),
+        presence=cast("Presence", SimpleNamespace(superseded=False)),
+        listener=lambda: "listening",
+        loaders=lambda: loaders,
+    )
+    made.up(organs)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("last_words", "shown"),
+    [
+        ("Traceback\n  ...\nOSError: postgresql://bob:pw@db: no\n\n", "OSError: postgresql://***@db: no"),
+        ("", "the daemon's log says why"),
+    ],
+)
+def test_a_daemon_without_loaders_waits_for_them_and_is_not_ready(last_words: str, shown: str) -> None:
+    broken = vitals(replace(LOADERS, loaders=0, free=0, broken=True, last_words=last_words))
+    health, for_anybody = broken.health(), broken.health_for_anybody()
+    assert (health.healthy, health.ready, health.state) == (True, False, State.WAITING)
+    assert health.status == f"waiting: load: no loader can be started: {shown}"
+    assert for_anybody.status == "waiting: load: no loader can be started: the daemon's log says why"
+
+
+def test_a_daemon_with_loaders_takes_work_though_some_once_failed_to_start() -> None:
+    health = vitals(replace(LOADERS, last_words="OSError: no")).health()
+    assert (health.ready, health.status) == (True, "idle")
+
+
+def test_a_stall_is_longer_than_what_fetch_and_decode_may_take() -> None:
+    assert stalled_seconds(Settings()) == STALLED_SECONDS
+    patient = Settings().changed({"fetch": {"total_timeout": 500.0}, "loader": {"timeout_seconds": 100.0}})
+    assert stalled_seconds(patient) == 1200.0
 
 
 def test_hindrances_of_several_stages_at_once_are_all_kept_and_all_ended() -> None:

@@ -10,13 +10,16 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import structlog
 
 from daemon.api.line import Line
 from daemon.db.gauges import Depths
+from daemon.engine.protocol import EngineInfo
 from daemon.errors import DatabaseUnavailableError, FailureClass, Reason
 from daemon.events import Answered, Hindered, Worked
 from daemon.loader.events import LoaderEnded, LoaderStarted
@@ -196,6 +199,20 @@ def test_a_loader_that_is_gone_before_it_is_heard_of_does_no_harm() -> None:
     assert read(loaders.readings())["loader_cpu_seconds"] == 0
 
 
+def test_memory_that_runs_out_in_the_warm_up_is_counted_from_zero_on() -> None:
+    metrics, times = Metrics(), 0
+    counted: list[float | None] = []
+
+    def count() -> None:
+        counted.append(metrics.registry.get_sample_value("vectord_engine_out_of_memory_total"))
+
+    count()
+    metrics.watch_engine(lambda: cast("EngineInfo", SimpleNamespace(fallback="", out_of_memory=times)))
+    for times in (0, 2):  # noqa: B007 - the engine tells of it
+        count()
+    assert counted == [0, 0, 2]
+
+
 def test_what_the_database_says_is_shown_while_it_is_fresh() -> None:
     clock = HandClock(100.0)
     lookout = Lookout(lambda: DEPTHS, clock)
@@ -228,6 +245,26 @@ def test_a_database_that_is_away_takes_its_figures_along() -> None:
         lookout.look()
         up.append((read(lookout.readings())["database_up"], "pending_jobs" in read(lookout.readings())))
     assert up == [(1, True), (0, False), (1, True)]
+
+
+def test_a_look_that_fails_by_a_defect_is_told_once_and_the_next_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.telemetry.lookout.LOOK_SECONDS", 0.001)
+    left, mended = ["bad", "bad"], Event()
+
+    def look() -> Depths:
+        if left:
+            left.pop()
+            raise ValueError("a defect")
+        mended.set()
+        return DEPTHS
+
+    lookout = Lookout(look, HandClock(100.0))
+    with structlog.testing.capture_logs() as logs:
+        lookout.start()
+        assert mended.wait(60)
+        lookout.stop()
+    assert read(lookout.readings())["database_up"] == 1
+    assert [(line["event"], line["exc_info"]) for line in logs] == [("database.look_failed", True)]
 
 
 class Nvml:

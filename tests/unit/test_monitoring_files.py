@@ -22,7 +22,7 @@ ALERTS = re.findall(r"^ +- alert: (\w+)$", RULES.read_text(), re.MULTILINE)
 NEEDED = (
     *("VectordDown", "VectordStalled", "VectordBacklogOld", "VectordHighFailureRate", "VectordSweepMissed"),
     *("VectordListenerDisconnected", "VectordLoaderCrashing", "VectordGpuOutOfMemory", "VectordGpuFallbackToCpu"),
-    *("VectordDatabaseUnreachable", "VectordHttpErrors", "VectordSuperseded"),
+    *("VectordDatabaseUnreachable", "VectordHttpErrors", "VectordSuperseded", "VectordNotStarted"),
 )
 """Operators ask for these by name."""
 MENU_OF_GRAFANA = "Dashboards, New, Import"

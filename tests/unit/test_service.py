@@ -199,6 +199,34 @@ def test_a_ticker_ticks_until_it_is_left() -> None:
             assert ticks.acquire(timeout=60)
 
 
+def test_a_tick_that_fails_is_told_once_and_the_next_one_comes() -> None:
+    ticks, left = Semaphore(0), ["bad", "bad", "good", "bad", "good"]
+
+    def tick() -> None:
+        ticks.release()
+        if left and left.pop(0) == "bad":
+            raise ValueError("a defect")
+
+    with structlog.testing.capture_logs() as logs, Ticker("test", 0.001, tick):
+        for _ in range(6):
+            assert ticks.acquire(timeout=60)
+    assert [(line["event"], line["ticker"], line["exc_info"]) for line in logs] == [("ticker.failed", "test", True)] * 2
+
+
+def test_a_mortal_ticker_ends_with_a_tick_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks, ended = Semaphore(0), Event()
+    monkeypatch.setattr("threading.excepthook", lambda _: ended.set())
+
+    def tick() -> None:
+        ticks.release()
+        raise ValueError("a defect")
+
+    with Ticker("test", 0.001, tick, mortal=True):
+        assert ended.wait(60)
+    assert ticks.acquire(blocking=False)
+    assert not ticks.acquire(blocking=False)
+
+
 def test_what_a_reload_can_change_and_what_waits_for_a_restart() -> None:
     before = Settings().model_dump(by_alias=True)
     after = (
