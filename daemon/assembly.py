@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
-from daemon import options, parts
+from daemon import options, parts, reception
 from daemon.api.access import Token
 from daemon.config import Settings
 from daemon.db.gauges import Gauges
@@ -86,7 +86,7 @@ def start(site: parts.Site, weights: WeightsFile, front: Front, defects: Defects
     sweeper.start()
     stack.callback(sweeper.stop)
     listener = _listen(site, claim, sweeper, stack)
-    front.house.open(parts.services(site, callers, pipeline.stages.callers, jobs, presence))
+    front.house.open(reception.services(site, callers, pipeline.stages.callers, jobs, presence))
     stack.callback(_mark_the_end, generations, instance, defects)
     # All at once, and before the first of them is waited for: what waits for PostgreSQL gives up at the same time.
     for end in (partial(patience.lessen, LAST_ANSWER_SECONDS), sweeper.end, claim.stop):

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from daemon import options, parts
+from daemon import options, parts, reception
 from daemon.api.access import Token, admission
 from daemon.api.app import Probes
 from daemon.api.feed import Feed
@@ -40,7 +40,7 @@ class Front(NamedTuple):
 
 def open_front(settings: Settings) -> Front:
     """Raises `ConfigurationError` for a door that stands open."""
-    clock, metrics, line = SystemClock(), Metrics(), parts.line(settings)
+    clock, metrics, line = SystemClock(), Metrics(), reception.line(settings)
     pulse, history, summary = Pulse(clock), History(clock), Summary(clock)
     vitals = Vitals(pulse, stalled_seconds=options.stalled_seconds(settings))
     overview = Overview(history, vitals.health, line, clock)
@@ -66,7 +66,7 @@ def admitted(settings: Settings) -> str | None:
 def serve(settings: Settings, front: Front, stack: ExitStack) -> str:
     """Answers from now on, though for work it is too early. Gives the API's address."""
     probes = Probes(health=front.vitals.health_for_anybody, exposition=front.metrics.exposition)
-    servers = parts.servers(settings, probes, front.house, front.emit, front.token, front.metrics.expect_routes)
+    servers = reception.servers(settings, probes, front.house, front.emit, front.token, front.metrics.expect_routes)
     for server in servers:
         server.start()
         stack.callback(server.stop)

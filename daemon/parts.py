@@ -1,17 +1,11 @@
-"""The daemon's parts, each made from the settings. `assembly` puts them together."""
+"""The daemon's parts, each made from the settings (the API's in `reception`). `assembly` puts them together."""
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from daemon import options
-from daemon.api.access import Token, allowed_hosts
-from daemon.api.app import Access, Probes, create_app, create_probe_app, routes_of
-from daemon.api.bounds import limit_of_open_files
-from daemon.api.line import Line
-from daemon.api.server import HttpServer
-from daemon.api.services import House, Services
 from daemon.clock import SystemClock
 from daemon.config import Settings
 from daemon.db import schema
@@ -19,14 +13,9 @@ from daemon.db.gauges import Gauges
 from daemon.db.jobs import JobQueue
 from daemon.db.outcomes import OutcomeWriter
 from daemon.db.pool import Pool
-from daemon.db.reports import Reports
-from daemon.db.retry import Retries
 from daemon.db.runs import Runs
-from daemon.db.similar import Similar
 from daemon.db.sweep import SweepWindow
 from daemon.db.walk import Swept
-from daemon.db.wants import Wants
-from daemon.db.whereabouts import Whereabouts
 from daemon.engine import Engine
 from daemon.events import Event, Settled
 from daemon.loader.events import Event as LoaderEvent
@@ -55,14 +44,11 @@ API_CONNECTIONS = 2
 LOOK_CONNECTIONS = 1
 """Of those that only look: the metrics, the status line and the summary. Neither callers nor the pipeline keep them
 from seeing how the database is."""
-SEARCH_SECONDS = 30.0
-"""For a caller's search, which keeps one of those connections busy. With an index it takes milliseconds."""
 LOADER_START_SECONDS = 20.0
 """Tenths of a second, on a machine that does anything else as well."""
 
 Emit = Callable[[Event | LoaderEvent], None]
 OnFailure = Callable[[BaseException], None]
-Expect = Callable[[Iterable[tuple[str, str]]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,49 +197,4 @@ def listener(site: Site, claim: ClaimStage, sweep: Sweeper) -> Listener:
     channel = options.names(site.settings).channel
     return Listener(
         dsn, channel, claim.wake, sweep=sweep.soon, changed=lambda state: tell_hearing(state.hearing, state.error)
-    )
-
-
-def line(settings: Settings) -> Line:
-    """Where those stand who ask for something of the pipeline."""
-    return Line(places=options.loader_options(settings).urgent_slots, waiting=settings.http.max_waiting)
-
-
-def servers(
-    settings: Settings, probes: Probes, opened: House, emit: Emit, token: Token, expect: Expect
-) -> list[HttpServer]:
-    """The API's server, and one for health and metrics where they have a port of their own. Not started yet.
-
-    `expect` hears of the routes that there are.
-    """
-    http = settings.http
-    access = Access(
-        token=token,
-        hosts=allowed_hosts(http.host, http.allow_hosts),
-        origins=http.cors_origins,
-        max_upload=settings.fetch.max_bytes,
-    )
-    app = create_app(probes, opened, access, emit=emit)
-    expect(routes_of(app))
-    most_open = options.most_open(settings, limit_of_open_files())
-    made = [HttpServer(app, host=http.host, port=http.port, most_open=most_open)]
-    if port := http.port_of_probes:
-        made.append(HttpServer(create_probe_app(probes), host=http.host, port=port, key="http.metrics_port"))
-    return made
-
-
-def services(site: Site, own: Pool, callers: Callers, jobs: JobQueue, presence: Presence) -> Services:
-    """What the API's routes use, over connections of their own."""
-    settings, names = site.settings, options.names(site.settings)
-    want = options.want_options(settings, worker=site.worker, stored_bytes=site.layout.stored_bytes)
-    return Services(
-        callers=callers,
-        wants=Wants(own, names, presence.storing, want, release=jobs.release),
-        runs=Runs(own, names, options.sweep_options(settings)),
-        similar=Similar(own, names, seconds=SEARCH_SECONDS),
-        reports=Reports(own, names),
-        retries=Retries(own, names, notify=settings.queue.notify),
-        whereabouts=Whereabouts(own, names),
-        signature=lambda: presence.signature,
-        dimension=site.engine.describe().dimension,
     )

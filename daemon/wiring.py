@@ -1,8 +1,8 @@
 """The composition root: opens a daemon, or its model alone, and closes it the other way round.
 
-`ground` opens the database, `parts` makes the parts, `front` shows them and keeps the door, `assembly` puts them
-together. Of the daemon, only these five name concrete classes; the doctor, the backfill and the demo
-put together what they need themselves.
+`ground` opens the database, `parts` and `reception` make the parts, `front` shows them and keeps the door, `assembly`
+puts them together. Of the daemon, only these six name concrete classes; the doctor, the backfill and the demo put
+together what they need themselves.
 """
 
 from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ import psycopg2
 import pytest
 import requests
 
-from daemon import parts, wiring
+from daemon import parts, reception, wiring
 from daemon.api.routes import process
 from daemon.reprocess import Standing
 from daemon.wiring import Daemon
@@ -267,7 +267,12 @@ def test_another_url_may_be_given_for_an_image(idle: Daemon, web: Web, tables: T
 @pytest.mark.parametrize("body", [None, b"<html>no picture</html>"])
 def test_a_wrong_url_costs_the_image_nothing(idle: Daemon, web: Web, tables: Tables, body: bytes | None) -> None:
     url = web.base + "/typo.jpg" if body is None else web.add("/typo.jpg", body)
-    tables.insert({1: web.add("/own.jpg", picture(1))})
+    # In one transaction: the first tick of the sweep may come now, and is to find the job.
+    tables.execute(
+        "INSERT INTO ecai.tb_image (id, url) VALUES (1, %s);"
+        "INSERT INTO vectord.job (image_id, not_before) VALUES (1, now() + interval '1 hour')",
+        (web.add("/own.jpg", picture(1)),),
+    )
     failed = post(idle, "/process/image", json={"image_id": "1", "image_url": url}).json()
     assert not failed["success"]
     assert "own location is tried next" in failed["message"]
@@ -418,7 +423,7 @@ def test_the_nearest_images_are_found_by_id_upload_and_url(daemon: Daemon, web: 
 def test_a_search_that_takes_too_long_is_given_up_and_says_so(
     empty_database: str, compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "SEARCH_SECONDS", 0.2)
+    monkeypatch.setattr(reception, "SEARCH_SECONDS", 0.2)
     with (
         wiring.open_daemon(settings(empty_database, compiled), allow_untrained=True) as daemon,
         closing(psycopg2.connect(empty_database)) as session,
