@@ -29,23 +29,13 @@ def _plain(name: str) -> str:
     return name
 
 
-def _qualified(name: str) -> str:
-    if not re.fullmatch(r"[^.\s]+\.[^.\s]+", name):
-        raise ValueError("it should be SCHEMA.TABLE, such as public.tb_image")
-    return name
+def _like(pattern: str, wanted: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"it should be {wanted}")
+        return text
 
-
-def _schema(name: str) -> str:
-    """So long that the names of the triggers, which hold it, are not cut off."""
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,45}", name):
-        raise ValueError("it should be lower-case letters, digits and _, 46 at most and no digit first")
-    return name
-
-
-def _device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", name):
-        raise ValueError("it should be auto, cpu, gpu, or gpu: and a number")
-    return name
+    return AfterValidator(check)
 
 
 def _network(given: Any) -> IPv4Network | IPv6Network:
@@ -68,7 +58,14 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Name = Annotated[str, AfterValidator(_plain)]
-QualifiedName = Annotated[str, AfterValidator(_qualified), AfterValidator(_plain)]
+QualifiedName = Annotated[
+    str, _like(r"[^.\s]+\.[^.\s]+", "SCHEMA.TABLE, such as public.tb_image"), AfterValidator(_plain)
+]
+# No longer than that the names of the triggers, which hold it, are whole.
+SchemaName = Annotated[
+    str, _like(r"[a-z_][a-z0-9_]{0,45}", "lower-case letters, digits and _, 46 at most and no digit first")
+]
+Device = Annotated[str, _like(r"auto|cpu|gpu(:\d+)?", "auto, cpu, gpu, or gpu: and a number")]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Alpha = Annotated[float, AfterValidator(_known_alpha)]
 
@@ -113,7 +110,7 @@ class Target(Section):
 
 class Queue(Section):
     # "schema" is a method of pydantic's BaseModel, so the field is called otherwise inside.
-    schema_name: Annotated[str, Field(alias="schema"), AfterValidator(_schema)] = "vectord"
+    schema_name: Annotated[SchemaName, Field(alias="schema")] = "vectord"
     trigger: bool = True
     notify: bool = True
     poll_seconds: Positive = 5.0
@@ -166,7 +163,7 @@ class Model(Section):
 
 class Engine(Section):
     backend: Literal["auto", "tensorflow", "openvino"] = "auto"
-    device: Annotated[str, AfterValidator(_device)] = "auto"
+    device: Device = "auto"
     memory_growth: bool = True
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_max: Annotated[int, Field(ge=1, le=4096)] = 32

@@ -17,15 +17,19 @@ t.{target_vector} IS NOT NULL AND (
     OR (NOT %(replace_foreign)s AND starts_with(t.{target_version}, %(ours)s) IS NOT TRUE)
 )
 
--- name: nothing_known
--- That the image `looked.id` has neither a vector that counts nor a job. A dead job from before a forced reprocess does
--- not count, nor does one for want of a location that is there by now, which no trigger need have told. LIMIT 1 below
--- LATERAL keeps the planner from turning a few thousand probes into a join over the whole table.
+-- name: its_vector
+-- Whether the image `looked.id` has a vector that counts: `vector.done`. LIMIT 1 below LATERAL, here and in what joins
+-- jobs like that, keeps the planner from turning a few thousand probes into a join over the whole table.
 LEFT JOIN LATERAL (
     SELECT true AS done FROM {target} t
     WHERE t.{target_id} = looked.id AND {vector_counts}
     LIMIT 1
 ) vector ON true
+
+-- name: nothing_known
+-- That the image `looked.id` has neither a vector that counts nor a job. A dead job from before a forced reprocess does
+-- not count, nor does one for want of a location that is there by now, which no trigger need have told.
+{its_vector}
 LEFT JOIN LATERAL (
     SELECT true AS known FROM {job} j
     WHERE j.image_id = looked.id
@@ -53,20 +57,16 @@ FROM (
 
 -- name: missing
 -- What a backfill has to do in a range of ids: as the sweep's `find`, except that jobs that are due count too, as a
--- backfill claims like any daemon. What is leased,
--- waits for a retry or is dead belongs to the daemons. A lease of this backfill's own is one that a dead worker left, or
--- that the same call made before: no two workers have the same range at a time.
+-- backfill claims like any daemon. What is leased, waits for a retry or is dead belongs to the daemons. A lease of this
+-- backfill's own is one that a dead worker left, or that the same call made before: no two workers have the same range
+-- at a time.
 looked AS MATERIALIZED (
     SELECT s.{source_id} AS id FROM {source} s
     WHERE s.{source_id} IS NOT NULL AND (%(after)s IS NULL OR s.{source_id} > %(after)s) AND s.{source_id} <= %(upto)s
     ORDER BY s.{source_id}
 ), missing AS MATERIALIZED (
     SELECT looked.id FROM looked
-    LEFT JOIN LATERAL (
-        SELECT true AS done FROM {target} t
-        WHERE t.{target_id} = looked.id AND {vector_counts}
-        LIMIT 1
-    ) vector ON true
+    {its_vector}
     LEFT JOIN LATERAL (
         SELECT true AS kept FROM {job} j
         WHERE j.image_id = looked.id AND NOT (

@@ -27,11 +27,7 @@ WITH looked AS MATERIALIZED (
     ORDER BY s.{source_id} LIMIT %(window)s
 ), wanted AS MATERIALIZED (
     SELECT looked.id FROM looked
-    LEFT JOIN LATERAL (
-        SELECT true AS done FROM {target} t
-        WHERE t.{target_id} = looked.id AND {vector_counts}
-        LIMIT 1
-    ) vector ON true
+    {its_vector}
     WHERE %(forced)s OR vector.done IS NULL
     ORDER BY looked.id LIMIT %(room)s
 ), stop AS (

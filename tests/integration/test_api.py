@@ -3,12 +3,11 @@
 import json
 import re
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -20,6 +19,8 @@ import requests
 
 from daemon import parts, reception, wiring
 from daemon.api.routes import process
+from daemon.db.driver import Cursor
+from daemon.db.gauges import LOOKS, Gauges
 from daemon.reprocess import Standing
 from daemon.wiring import Daemon
 from tests.loading import SHARED
@@ -446,14 +447,25 @@ def test_callers_that_hold_all_of_the_apis_connections_keep_nobody_from_seeing_t
     idle: Daemon, empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daemon.telemetry.lookout.LOOK_SECONDS", 0.1)
+    looks = Semaphore(0)
+    look = Gauges._look
+
+    def counted(self: Gauges, cursor: Cursor, query: str) -> dict[str, Any]:
+        if query == LOOKS[0]:
+            looks.release()
+        return look(self, cursor, query)
+
+    monkeypatch.setattr(Gauges, "_look", counted)
     tables = Tables(empty_database)
     with closing(psycopg2.connect(empty_database)) as session, ThreadPoolExecutor(parts.API_CONNECTIONS) as threads:
         session.cursor().execute("LOCK TABLE vectord.run IN ACCESS EXCLUSIVE MODE")
         asking = [threads.submit(get, idle, f"/runs/{uuid4()}") for _ in range(parts.API_CONNECTIONS)]
         wait_until_blocked(tables, by=session, waiting=parts.API_CONNECTIONS)
-        before, deadline = looked(idle), time.monotonic() + TIMEOUT / 2
-        while looked(idle) == before and time.monotonic() < deadline:
-            time.sleep(0.05)
+        before = looked(idle)
+        while looks.acquire(blocking=False):
+            pass
+        # When the second one from now begins, the first has been shown.
+        assert all(looks.acquire(timeout=TIMEOUT) for _ in range(2))
         assert looked(idle) > before
         assert idle.backlog() == 0
         assert not any(one.done() for one in asking)

@@ -4,9 +4,7 @@ import json
 import re
 import socket
 import threading
-import time
 import urllib.request
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -19,6 +17,7 @@ from structlog.typing import EventDict
 from daemon import ground, wiring
 from daemon.engine.openvino import OpenVinoEngine
 from daemon.errors import ConfigurationError, DatabaseError
+from daemon.loader import nursery
 from daemon.telemetry.metrics import Metrics
 from daemon.wiring import Daemon
 from tests.pictures import Web, picture
@@ -151,11 +150,20 @@ def test_without_loaders_it_is_alive_but_takes_no_work(
     empty_database: str, compiled: Path, web: Web, tables: Tables
 ) -> None:
     given = settings(empty_database, compiled, fetch={"ca_file": "/nowhere.pem"})
-    with wiring.open_daemon(given, allow_untrained=True) as daemon:
+    broken = threading.Event()
+
+    def hear(_: object, __: str, line: EventDict) -> EventDict:
+        if line["event"] == "loader.start_failed" and line["failures"] >= nursery.BROKEN_AFTER:
+            broken.set()
+        return line
+
+    with (
+        structlog.testing.capture_logs(processors=[hear]),
+        wiring.open_daemon(given, allow_untrained=True) as daemon,
+    ):
         tables.insert({1: web.add("/1.jpg", picture(1))})
-        deadline = time.monotonic() + 60
-        while (ready := requests.get(daemon.address + "/ready", timeout=60)).ok and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert broken.wait(60)
+        ready = requests.get(daemon.address + "/ready", timeout=60)
         assert ready.status_code == 503
         assert ready.json()["status"] == "waiting: load: no loader can be started: the daemon's log says why"
         assert "fetch.ca_file: /nowhere.pem" in daemon.health().status
@@ -184,18 +192,21 @@ def test_the_log_sums_up_what_was_done(
 ) -> None:
     monkeypatch.setattr("daemon.front.SECONDS", 0.1)
     given = settings(empty_database, compiled)
-    with structlog.testing.capture_logs() as logs, wiring.open_daemon(given, allow_untrained=True):
+    summaries: list[EventDict] = []
+    both = threading.Event()
+
+    def hear(_: object, __: str, line: EventDict) -> EventDict:
+        if line["event"] == "daemon.summary":
+            summaries.append(line)
+        if sum(one["stored"] + one["failed"] for one in summaries) == 2:
+            both.set()
+        return line
+
+    with structlog.testing.capture_logs(processors=[hear]), wiring.open_daemon(given, allow_untrained=True):
         tables.insert({1: web.add("/1.jpg", picture(1)), 2: web.base + "/none.jpg"})
-        deadline = time.monotonic() + 60
-        while sum(line["stored"] + line["failed"] for line in summaries(logs)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-    assert sum(line["stored"] for line in summaries(logs)) == 1
-    assert sum(line["failed"] for line in summaries(logs)) == 1
-    assert {"backlog", "in_flight", "rate", "seconds"} <= set(summaries(logs)[0])
-
-
-def summaries(logs: Sequence[EventDict]) -> list[EventDict]:
-    return [line for line in logs if line["event"] == "daemon.summary"]
+        assert both.wait(60)
+    assert sum(line["stored"] for line in summaries) == 1
+    assert {"backlog", "in_flight", "rate", "seconds"} <= set(summaries[0])
 
 
 def test_vectors_of_other_programs_are_kept_counted_and_warned_of(
