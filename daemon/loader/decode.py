@@ -149,6 +149,7 @@ def _finished(data: bytes, name: str, finish: Finish, *, size: int, max_pixels: 
         if image.width * image.height > max_pixels:
             raise LoadError(Reason.TOO_MANY_PIXELS, f"{image.width} x {image.height}, limit {max_pixels}")
         box = _draft(image, size)
+        image.decodermaxblock = len(data)  # All at once: of each block, Pillow copies what the decoder leaves of it.
         image.load()
         picture = to_rgb(to_srgb(image) if srgb else image)
         turn = _UPRIGHT.get(_orientation(image))
