@@ -48,6 +48,7 @@ BENCHMARKS = (
     Benchmark(name="memory", title="Memory", quick=["--quick"], minutes=3),
     Benchmark(name="growth", title="Cost by the number of images and rows", quick=["--quick"], minutes=40),
     Benchmark(name="scale", title="Loaders and daemons", quick=["--quick"], minutes=8),
+    Benchmark(name="cores", title="Throughput by cores", quick=["--quick"], minutes=2),
     Benchmark(
         name="loader", title="The loaders: what isolation costs", plain=True, minutes=4,
         quick=["--rounds", "1", "--count", "24"],

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -31,6 +32,7 @@ IndexChoice = Literal["hnsw", "none"]
 
 KEPT = Path(".bench")
 """Photographs and converted models, kept from one run to the next."""
+FILES = "the files' server"
 BASE = 2000
 DIMENSION = 1280
 PATIENCE = 1800.0
@@ -116,21 +118,24 @@ class Tables:
 
 
 @contextmanager
-def scene(pictures: int, *, shape: str = "", pause: float = 0.0) -> Iterator[Scene]:
-    """Everything that is to be there before anything is measured. `pause`: seconds that the source takes to answer."""
+def scene(pictures: int, *, shape: str = "", pause: float = 0.0, servers: int = 1) -> Iterator[Scene]:
+    """Everything that is to be there before anything is measured. `pause`: seconds that a source takes to answer."""
     folder = KEPT.resolve() / (shape or "mix")
     names = make_pictures(folder, pictures, shape=shape)
     with ExitStack() as stack:
-        files = stack.enter_context(program("benchmarks.file_server", str(folder), str(pause)))
-        port = int(files.hear())
+        files = [
+            stack.enter_context(program("benchmarks.file_server", str(folder), str(pause))) for _ in range(servers)
+        ]
+        sources = [f"http://127.0.0.1:{int(one.hear())}/" for one in files]
         dsn = stack.enter_context(server())
         make_template(dsn)
+        named = {f"{FILES}{'' if number == 0 else f' {number + 1}'}": one.pid for number, one in enumerate(files)}
         yield Scene(
             server_dsn=dsn,
-            urls=[f"http://127.0.0.1:{port}/{name}" for name in names],
+            urls=[source + name for source, name in zip(cycle(sources), names, strict=False)],
             weights=make_weights(KEPT),
             state_dir=KEPT.resolve() / "state",
-            helpers={"the files' server": files.pid, "PostgreSQL": postmaster(dsn)},
+            helpers={**named, "PostgreSQL": postmaster(dsn)},
         )
 
 
