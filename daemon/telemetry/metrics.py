@@ -42,6 +42,7 @@ STAGE_OF = {
     Reason.VECTOR_NOT_FINITE: "embed",
     Reason.ENGINE_FAILED: "embed",
     Reason.VECTOR_REFUSED: "store",
+    Reason.TARGET_REFUSES: "store",
     Reason.DAEMON_LOST: "claim",
 }
 """Where a reason comes up; all others do in the loaders."""

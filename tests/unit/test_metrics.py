@@ -90,6 +90,12 @@ def test_all_series_of_events_exist_from_the_start() -> None:
         assert [value(metrics, "vectord_failures_total", stage=stage, **label) for stage in stages].count(0.0) == 1
 
 
+@pytest.mark.parametrize("reason", [Reason.VECTOR_REFUSED, Reason.TARGET_REFUSES])
+def test_what_the_table_of_vectors_refuses_is_counted_from_zero_on_for_the_stage_that_tells(reason: Reason) -> None:
+    label = {"stage": "store", "reason": str(reason), "class": reason.failure_class.value}
+    assert value(Metrics(), "vectord_failures_total", **label) == 0
+
+
 def test_what_is_exposed_is_declared_and_has_no_moments_of_creation() -> None:
     metrics = Metrics()
     metrics.expect_routes([("GET", "/health")])
