@@ -15,11 +15,12 @@ This page is made from `daemon/errors.py` by `python -m daemon.loader.reasons > 
 
 CLASSES = {
     FailureClass.PERMANENT: "Dead at once: trying again would give the same. It is tried again when the location "
-    "changes, or when someone retries it.",
+    "changes, or when someone retries it or has everything made anew.",
     FailureClass.TRANSIENT: "Tried again with growing pauses (a server's Retry-After is honoured); dead after "
     "`queue.max_attempts`.",
     FailureClass.CRASH: "Decoding it brought its loader down. It is tried again alone, so that it cannot take others "
-    "with it; dead the second time.",
+    "with it; dead the second time. `daemon_lost` is found at the claim: dead once twice `queue.max_attempts` daemons "
+    "died over it.",
     FailureClass.SYSTEM: "Not the image's fault: it waits, and no attempt is charged.",
 }
 
