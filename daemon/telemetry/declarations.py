@@ -111,7 +111,7 @@ SECTIONS: Mapping[str, tuple[Declared, ...]] = MappingProxyType(
             _gauge("hosts_left_alone", "Hosts that are left alone just now."),
         ),
         "Engine": (
-            _gauge("engine_fallback", "1 when engine.backend = auto could not take its first choice."),
+            _gauge("engine_fallback", "1 when engine.backend or engine.device = auto could not take its first choice."),
             _counter("engine_out_of_memory", "How often the device's memory ran out."),
             _gauge("gpu_memory_used_bytes", "Memory of a GPU in use, by whatever program.", "gpu"),
             _gauge("gpu_memory_size_bytes", "Memory that a GPU has.", "gpu"),
@@ -124,8 +124,8 @@ SECTIONS: Mapping[str, tuple[Declared, ...]] = MappingProxyType(
         ),
         "Database": (
             _gauge("database_up", "1 when the last look at the database succeeded, and was not long ago."),
-            _gauge("database_look_timestamp_seconds", "When the database was last looked at; 0 before the first time."),
-            _gauge("database_look_seconds", "Time that the last look took."),
+            _gauge("database_look_timestamp_seconds", "When the database was last looked at with success; 0 before."),
+            _gauge("database_look_seconds", "Time that the last look took; absent while vectord_database_up is 0."),
             _gauge("database_pool_connections", "Connections of the pipeline to the database in use."),
             _gauge("database_pool_size", "Connections that may be in use: database.pool_size."),
         ),
