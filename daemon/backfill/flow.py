@@ -29,6 +29,7 @@ from daemon.backfill.order import Order, Parcel, Tally, Unit
 from daemon.db.backfill import Span
 from daemon.db.outcomes import Written
 from daemon.errors import DatabaseUnavailableError, VectordError
+from daemon.loader.limits import bind_to_parent
 from daemon.records import Claim, Outcome, Pixels
 
 PARCELS_PER_WORKER = 4
@@ -119,6 +120,7 @@ class _Load:
     """`Loading` as Ray Data calls it: a block with a unit in, a block with its parcel out."""
 
     def __init__(self, order: Order, desks: Sequence[Any]) -> None:
+        bind_to_parent(os.getppid())  # Ray's raylet. It looks after nobody who has taken leave and hangs in his end.
         self._loading = loading.Loading(order, _Desks(desks))
 
     def __call__(self, block: Any) -> Any:
@@ -136,6 +138,7 @@ class _Embed:
     """`Embedding` as Ray Data calls it: a block with a parcel in, a block with its tally out."""
 
     def __init__(self, order: Order, desks: Sequence[Any]) -> None:
+        bind_to_parent(os.getppid())  # As above.
         self._embedding = embedding.Embedding(order, _Desks(desks))
 
     def __call__(self, block: Any) -> Any:

@@ -239,6 +239,33 @@ def test_stopped_and_resumed(
     judge()
 
 
+HANGS = """
+import atexit, sys, time
+def hang():
+    time.sleep(3600)
+if any("default_worker" in one for one in sys.orig_argv):
+    # The first to be registered is the last to be called: Ray has taken its leave by then.
+    atexit.register(hang)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_in_its_end_goes_with_its_cluster(
+    given: dict[str, str], tables: Tables, web: Web, tmp_path: Path
+) -> None:
+    """As the threads of native libraries may. Ray looks after nobody who has taken leave of it; which of the workers
+    come that far before Ray kills them is chance.
+    """
+    (tmp_path / "sitecustomize.py").write_text(HANGS)
+    with backfill(given | {MARK: "driver", "PYTHONPATH": str(tmp_path)}, "local") as process:
+        with holding(web, UNIT + 1, IMAGES):
+            wait_for_vectors(tables, UNIT - 1)
+            process.send_signal(signal.SIGTERM)
+            status, out = end_of(process)
+        assert status == 1, out
+        assert not wait_until_gone(lambda: workers("driver") | processes("driver"))
+
+
 def owners(tables: Tables, images: Iterable[int]) -> list[str]:
     """Who has these images leased, lease by lease."""
     sql = """SELECT CASE WHEN worker LIKE 'backfill:%%' THEN 'backfill' ELSE 'daemon' END FROM vectord.job
