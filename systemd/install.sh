@@ -105,7 +105,7 @@ done
 put 644 sysusers.conf /usr/lib/sysusers.d/vectord.conf
 put 644 tmpfiles.conf /usr/lib/tmpfiles.d/vectord.conf
 put 644 gpu.conf "$prefix/share/vectord/gpu.conf"
-install -m 644 config.toml "$root/share/vectord/config.toml"
+install -m 644 config.toml requirements-optional.txt requirements-ray.txt "$root/share/vectord/"
 
 echo "the pages, alert rules and dashboard: $prefix/share/vectord"
 # Pages that are no more must not stay.

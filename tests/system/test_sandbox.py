@@ -96,6 +96,8 @@ def test_installing_again_keeps_the_configuration_and_uninstalling_the_data(serv
     for name, source in (("docs", ROOT / "docs"), ("monitoring", ROOT / "systemd/monitoring")):
         installed = machine.root / "opt/vectord/share/vectord" / name
         assert {file.name for file in installed.iterdir()} == {file.name for file in source.iterdir()}
+    for name in ("requirements-optional.txt", "requirements-ray.txt"):
+        assert (machine.root / "opt/vectord/share/vectord" / name).read_text() == (ROOT / name).read_text()
     machine.systemctl("restart", "vectord.service")
     machine.run("/source/systemd/uninstall.sh")
     try:
