@@ -57,7 +57,11 @@ class Reason(Enum):
     GONE = ("gone", FailureClass.PERMANENT, "410: it was there and is not any more")
     FORBIDDEN = ("forbidden", FailureClass.PERMANENT, "401, 403, or a file that may not be read")
     HTTP_CLIENT_ERROR = ("http_client_error", FailureClass.PERMANENT, "another 4xx answer")
-    UNEXPECTED_STATUS = ("unexpected_status", FailureClass.PERMANENT, "an answer without a body, such as 204 or 304")
+    UNEXPECTED_STATUS = (
+        "unexpected_status",
+        FailureClass.PERMANENT,
+        "an answer without a body, such as 204 or 304, or a redirect that leads nowhere",
+    )
     TOO_MANY_REDIRECTS = ("too_many_redirects", FailureClass.PERMANENT, "more than fetch.max_redirects redirects")
     TOO_LARGE = ("too_large", FailureClass.PERMANENT, "more than fetch.max_bytes")
     RATE_LIMITED = ("rate_limited", FailureClass.TRANSIENT, "429: the server asks to wait")
@@ -65,7 +69,7 @@ class Reason(Enum):
     CONNECTION_REFUSED = ("connection_refused", FailureClass.TRANSIENT, "nothing listens there")
     CONNECTION_FAILED = ("connection_failed", FailureClass.TRANSIENT, "the connection broke or could not be made")
     CONNECT_TIMEOUT = ("connect_timeout", FailureClass.TRANSIENT, "no connection within fetch.connect_timeout")
-    READ_TIMEOUT = ("read_timeout", FailureClass.TRANSIENT, "no bytes for fetch.read_timeout")
+    READ_TIMEOUT = ("read_timeout", FailureClass.TRANSIENT, "no bytes for fetch.read_timeout, or a 408")
     TOTAL_TIMEOUT = ("total_timeout", FailureClass.TRANSIENT, "not all of it within fetch.total_timeout")
     DNS_FAILURE = ("dns_failure", FailureClass.TRANSIENT, "the host's name has no address")
     TLS_FAILURE = ("tls_failure", FailureClass.TRANSIENT, "no trusted TLS connection")

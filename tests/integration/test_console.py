@@ -1,6 +1,7 @@
 """What the console asks of a running daemon: its files, the stream, thumbnails, vectors, and who waits."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -223,7 +224,7 @@ def test_who_waits_for_another_try_the_next_one_first(daemon: Daemon, web: Web, 
     assert [one["image_id"] for one in get(daemon, "/waiting?limit=1").json()["waiting"]] == ["1"]
 
 
-def test_a_demo_that_stays_up_ends_with_the_consoles_address(environment: dict[str, str]) -> None:
+def test_a_demo_that_stays_up_ends_with_a_client_and_the_consoles_address(environment: dict[str, str]) -> None:
     small_model = {"VECTORD_MODEL__ALPHA": "0.35", "VECTORD_MODEL__INPUT_SIZE": "96", "VECTORD_HTTP__PORT": "0"}
     command = [sys.executable, "-m", "daemon", "demo", "--serve", "--count", "6", "--weights", "untrained"]
     with subprocess.Popen(
@@ -231,6 +232,9 @@ def test_a_demo_that_stays_up_ends_with_the_consoles_address(environment: dict[s
     ) as process:
         try:
             assert process.stdout is not None
+            psql = next(line for line in process.stdout if "psql" in line)
+            count = [*shlex.split(psql), "-Atc", "SELECT count(*) FROM ecai.tb_image"]
+            assert subprocess.run(count, capture_output=True, text=True, check=True, timeout=TIMEOUT).stdout == "6\n"
             last = next(line for line in process.stdout if "console:" in line)
             assert "<title>vectord</title>" in requests.get(last.split()[-1], timeout=TIMEOUT).text
             process.send_signal(signal.SIGINT)
