@@ -233,6 +233,18 @@ def test_a_picture_may_be_pasted_or_dropped(visit: Visit, web: Web, tables: Tabl
     expect(page.locator(".hit").first).to_have_attribute("data-image", "3")
 
 
+def test_what_is_no_question_gets_an_answer_too(visit: Visit, tmp_path: Path) -> None:
+    page = visit.go("look")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#question")).to_be_focused()
+    file = tmp_path / "mine.jpg"
+    file.write_bytes(b"no picture")
+    page.locator("#file").set_input_files(file)
+    expect(page.get_by_role("alert")).to_have_text("the bytes are no picture")
+    expect(page.locator(".anchor .thumb")).to_have_class("thumb none")
+    expect(page.locator(".anchor img")).to_have_count(0)
+
+
 def test_all_that_is_known_of_an_image(visit: Visit, daemon: Daemon, web: Web, tables: Tables) -> None:
     fill(web, tables, 3)
     tables.insert({9: web.base + "/gone.jpg"})
