@@ -14,8 +14,11 @@ from daemon import VERSION
 from daemon.cli.changing import index, reprocess, retry
 from daemon.cli.looking import failures, similar, status, why
 from daemon.cli.working import backfill, check, demo, init, run
-from daemon.errors import ConfigurationError, VectordError
+from daemon.errors import ConfigurationError, DatabaseUnavailableError, VectordError
 from daemon.redact import redact
+
+REMEDY = "see that it runs, and correct database.dsn; `python -m daemon check` looks at all the rest"
+"""Where PostgreSQL is away."""
 
 app = typer.Typer(
     name="vectord",
@@ -53,7 +56,12 @@ def main() -> None:
     except ConfigurationError as error:
         _fail(error, 2)
     except VectordError as error:
-        _fail(error, 1)
+        _fail(_with_remedy(error), 1)
+
+
+def _with_remedy(error: VectordError) -> VectordError:
+    """What libpq says of a server that it cannot reach names no key; what is made of it elsewhere says enough."""
+    return type(error)(f"{error}\n→ {REMEDY}") if type(error) is DatabaseUnavailableError else error
 
 
 def _fail(error: Exception, status: int) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Protocol
 
+from daemon.clock import SystemClock
 from daemon.errors import VectordError
-from daemon.events import Emit, Hindered
+from daemon.events import Emit, Hindered, Worked
 from daemon.pipeline.inflight import Inflight
 from daemon.records import Claim
 
@@ -35,6 +36,7 @@ class Heartbeat:
         self._inflight = inflight
         self._seconds = beat_seconds(lease_seconds)
         self._emit = emit
+        self._clock = SystemClock()
         self._stopped = Event()
 
     def stop(self) -> None:
@@ -44,8 +46,14 @@ class Heartbeat:
         """Beats until stopped. Runs on a thread of its own."""
         while not self._stopped.is_set():
             try:
-                with self._inflight.settling:
-                    self._leases.renew(self._inflight.claims())
+                self._beat()
             except VectordError as error:
                 self._emit(Hindered(stage=STAGE, error=error, pause=self._seconds))
             self._stopped.wait(self._seconds)
+
+    def _beat(self) -> None:
+        with self._inflight.settling:
+            began = self._clock.monotonic()
+            renewed = self._leases.renew(self._inflight.claims())
+        # Told of each, also of none renewed: it is what ends a hindrance.
+        self._emit(Worked(stage=STAGE, items=renewed, seconds=self._clock.monotonic() - began))

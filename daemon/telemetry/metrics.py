@@ -28,9 +28,8 @@ from daemon.telemetry.organs import Line, Organs
 from daemon.telemetry.processes import LoaderProcesses
 from daemon.telemetry.readings import Reading, Readings
 
-STAGES = ("claim", "load", "embed", "store", "sweep")
-HEARTBEAT = "heartbeat"
-"""Works on no items, but may be hindered."""
+STAGES = ("claim", "load", "embed", "store", "sweep", "heartbeat")
+"""The heartbeat's items are leases."""
 ENDS = ("expected", "unexpected")
 STATUSES = ("stored", "dead", "retry", "released")
 EXTRACTS = ("embedded", "failure", "released")
@@ -156,7 +155,6 @@ class Metrics:
             self.stage_items.labels(stage)
             self.stage_seconds.labels(stage)
             self.stage_faults.labels(stage)
-        self.stage_faults.labels(HEARTBEAT)
         for end in ENDS:
             self.loader_ends.labels(end)
         for status in STATUSES:

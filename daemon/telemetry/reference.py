@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from daemon.errors import FailureClass
 from daemon.telemetry.declarations import SECTIONS, Declared, Kind
 from daemon.telemetry.lookout import LOOK_SECONDS, STALE_SECONDS
-from daemon.telemetry.metrics import ENDS, EXTRACTS, HEARTBEAT, METHODS, OTHER_METHOD, STAGES, STATUSES
+from daemon.telemetry.metrics import ENDS, EXTRACTS, METHODS, OTHER_METHOD, STAGES, STATUSES
 from daemon.telemetry.organs import LISTENER_STATES
 
 HEAD = f"""# Metrics
@@ -35,7 +35,7 @@ LABELS = f"""## Labels
 
 | label | values |
 | --- | --- |
-| `stage` | {_quoted(STAGES)}; of faults also `{HEARTBEAT}` |
+| `stage` | {_quoted(STAGES)}, whose items are leases |
 | `status` | of images: {_quoted(STATUSES)}; of callers' pictures: {_quoted(EXTRACTS)}; of HTTP: the code |
 | `reason` | those of [reasons.md](reasons.md) |
 | `class` | {_quoted(FailureClass)} |

@@ -16,6 +16,11 @@ from tests.pictures import Web, picture
 from tests.whole import Tables, settings
 
 PLACES = ("now", "failures", "look/1", "image/1", "image/9")
+SAY_TWICE = """async () => {
+    const { toast } = await import(new URL("toast.js", document.querySelector("script[type=module]").src));
+    toast("the same");
+    toast("the same");
+}"""
 PHONE = {"width": 360, "height": 740}
 
 
@@ -80,6 +85,8 @@ def test_it_comes_back_after_a_restart_of_the_daemon(browser: Browser, empty_dat
             expect(page.locator("#sentence")).to_have_text("Idle: nothing is left to do")
         expect(page.locator("#sentence")).to_have_text("The daemon does not answer")
         expect(page.locator("#pulse")).to_have_attribute("data-tone", "bad")
+        page.evaluate(SAY_TWICE)
+        expect(page.locator(".toast")).to_have_count(1)
         with wiring.open_daemon(given, allow_untrained=True):
             expect(page.locator("#sentence")).to_have_text("Idle: nothing is left to do")
 
@@ -108,6 +115,17 @@ def test_a_phone_shows_all_of_it(visits: Visits, furnished: Daemon, place: str) 
     assert box["y"] + box["height"] <= PHONE["height"]
     tab.tap()
     expect(page.locator("#question")).to_be_visible()
+
+
+def test_a_tablet_breaks_no_reason_and_leaves_no_figure_alone(visits: Visits, furnished: Daemon) -> None:
+    page = visits(viewport={"width": 768, "height": 1024}).go("failures")
+    settled(page, "failures")
+    lines = page.locator("td .code").evaluate_all("all => all.map((one) => one.getClientRects().length)")
+    assert lines == [1, 1]
+    page.goto(page.url.replace("failures", "now"))
+    settled(page, "now")
+    tops = page.locator(".figure").evaluate_all("all => all.map((one) => one.offsetTop)")
+    assert tops[0] == tops[1] < tops[2] == tops[3]
 
 
 def test_the_keyboard_is_enough(visit: Visit, furnished: Daemon) -> None:

@@ -31,7 +31,10 @@ def row(page: Page, table: str, image: int) -> str:
 def test_now_says_how_it_is(visit: Visit, daemon: Daemon, web: Web, tables: Tables) -> None:
     page = visit.go("now")
     expect(page.locator("#sentence")).to_have_text("Idle: nothing is left to do")
+    nothing = page.get_by_text("Nothing was stored in the time shown.")
+    expect(nothing).to_be_visible()
     fill(web, tables)
+    expect(nothing).to_be_hidden()
     tables.insert({99: web.base + "/gone.jpg"})
     expect(page.locator("#figure-failed")).to_have_text("1")
     expect(page.locator("#figure-images")).to_have_text("13")
@@ -44,7 +47,7 @@ def test_now_says_how_it_is(visit: Visit, daemon: Daemon, web: Web, tables: Tabl
     expect(page.locator("table th", has_text="this one")).to_be_visible()
     expect(page.locator(".facts dd.code")).to_have_text(daemon.signature)
     charts = page.locator(".plot")
-    expect(charts.nth(0)).to_have_attribute("aria-label", re.compile("12 vectors were stored and 1 images failed"))
+    expect(charts.nth(0)).to_have_attribute("aria-label", re.compile("vectors stored 12, images failed 1"))
     expect(charts.nth(1)).to_have_attribute("aria-label", re.compile("half of the vectors were stored within"))
     assert page.locator(".plot canvas").count() == 2
 
@@ -83,9 +86,9 @@ def test_each_state_has_its_sentence(visit: Visit) -> None:
 
 def test_the_charts_are_filled_when_the_page_opens(visit: Visit, visits: Visits, web: Web, tables: Tables) -> None:
     fill(web, tables, 3)
-    expect(visit.go("now").locator(".plot").first).to_have_attribute("aria-label", re.compile("3 vectors"))
+    expect(visit.go("now").locator(".plot").first).to_have_attribute("aria-label", re.compile("stored 3,"))
     late = visits().go("now")
-    expect(late.locator(".plot").first).to_have_attribute("aria-label", re.compile("3 vectors"))
+    expect(late.locator(".plot").first).to_have_attribute("aria-label", re.compile("stored 3,"))
 
 
 def test_work_shows_while_it_is_done(visit: Visit, web: Web, tables: Tables) -> None:
@@ -151,6 +154,38 @@ def test_who_waits_for_another_try_may_have_it_now(visit: Visit, web: Web, table
     expect(page.locator("#waiting")).to_contain_text("None.")
 
 
+def test_the_time_until_the_next_try_goes_by(visit: Visit, web: Web, tables: Tables) -> None:
+    fill(web, tables, 2)
+    tables.execute(
+        "INSERT INTO vectord.job (image_id, attempts, not_before, reason) VALUES "
+        "(1, 3, now() + interval '80 seconds', 'read_timeout')"
+    )
+    when = visit.go("failures").locator(f"{row(visit.page, 'waiting', 1)} time")
+    expect(when).to_have_text(re.compile(r"in \d\d sec"))
+    expect(when).not_to_have_text(when.inner_text())
+
+
+@pytest.mark.parametrize(
+    ("place", "asked", "shown"),
+    [
+        ("failures", "**/failures?*", "No image has failed for good."),
+        ("image/1", "**/images/1", "Done: it has its vector"),
+    ],
+)
+def test_what_failed_to_load_says_why_and_is_loaded_later(
+    visit: Visit, web: Web, tables: Tables, place: str, asked: str, shown: str
+) -> None:
+    fill(web, tables, 2)
+    body = '{"reason": "database_unavailable", "message": "it is away"}'
+    visit.page.route(asked, lambda route: route.fulfill(status=503, content_type="application/json", body=body))
+    page = visit.go(place)
+    expect(page.get_by_role("alert")).to_have_text("PostgreSQL is away.")
+    expect(page.locator(".card:visible")).to_have_count(0)
+    page.unroute(asked)
+    expect(page.get_by_text(shown)).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_the_planted_near_duplicate_is_found(visit: Visit, web: Web, tables: Tables, tmp_path: Path) -> None:
     fill(web, tables)
     page = visit.go("look/1")
@@ -198,6 +233,18 @@ def test_a_picture_may_be_pasted_or_dropped(visit: Visit, web: Web, tables: Tabl
     expect(page.locator(".hit").first).to_have_attribute("data-image", "3")
 
 
+def test_what_is_no_question_gets_an_answer_too(visit: Visit, tmp_path: Path) -> None:
+    page = visit.go("look")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#question")).to_be_focused()
+    file = tmp_path / "mine.jpg"
+    file.write_bytes(b"no picture")
+    page.locator("#file").set_input_files(file)
+    expect(page.get_by_role("alert")).to_have_text("the bytes are no picture")
+    expect(page.locator(".anchor .thumb")).to_have_class("thumb none")
+    expect(page.locator(".anchor img")).to_have_count(0)
+
+
 def test_all_that_is_known_of_an_image(visit: Visit, daemon: Daemon, web: Web, tables: Tables) -> None:
     fill(web, tables, 3)
     tables.insert({9: web.base + "/gone.jpg"})
@@ -218,7 +265,7 @@ def test_all_that_is_known_of_an_image(visit: Visit, daemon: Daemon, web: Web, t
     expect(page.locator(".timeline")).to_contain_text("It failed: not_found")
     web.add("/gone.jpg", picture(9))
     page.get_by_role("button", name="Try again").click()
-    tables.wait(lambda: 9 in tables.vectors(), "its vector")
+    expect(page.locator("#standing")).to_have_text("Done: it has its vector")
     visit.go("image/404")
     expect(page.get_by_role("alert")).to_have_text("There is no such image.")
 

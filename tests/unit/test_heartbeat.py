@@ -9,6 +9,7 @@ import pytest
 from daemon.clock import SystemClock
 from daemon.db import generation, reports
 from daemon.errors import DatabaseUnavailableError
+from daemon.events import Event as Happening
 from daemon.events import Hindered
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.heartbeat import Heartbeat, beat_seconds
@@ -21,6 +22,7 @@ from daemon.records import (
     Outcome,
     Result,
 )
+from daemon.service.pulse import Pulse
 from tests.stages import (
     DEADLINE,
     FakeWriter,
@@ -61,6 +63,29 @@ def test_it_renews_what_is_in_flight_again_and_again() -> None:
         assert twice.wait(DEADLINE)
     assert renewed[0] == [claim]
     assert len(heard.of(Hindered)) == 1
+
+
+def test_a_beat_that_reaches_the_database_again_ends_the_hindrance() -> None:
+    """Or a daemon that PostgreSQL was away from would wait, and be not ready, until it is restarted."""
+    pulse, told = Pulse(SystemClock()), Event()
+    hindered: list[bool] = []
+
+    class Away(Leases):
+        def renew(self, claims: Sequence[Claim]) -> int:
+            if not hindered:
+                raise DatabaseUnavailableError("away")
+            return super().renew(claims)
+
+    def hear(happening: Happening) -> None:
+        pulse(happening)
+        hindered.append(bool(pulse.hindrances))
+        if len(hindered) == 2:
+            told.set()
+
+    beat = Heartbeat(Away(), Inflight(4), lease_seconds=0.03, emit=hear)
+    with running(beat.run, beat.stop):
+        assert told.wait(DEADLINE)
+    assert hindered[:2] == [True, False]
 
 
 def test_renewing_and_writing_take_turns() -> None:

@@ -1,6 +1,7 @@
 """What people see of words that others chose: brackets in them are no markup."""
 
 import io
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -9,25 +10,50 @@ from rich.console import Console, RenderableType
 from daemon import cli
 from daemon.commands import screen
 from daemon.db.figures import Certainty, Figure
-from daemon.db.findings import Backlog, Status, SweepSeen, WorkerSeen
+from daemon.db.findings import Backlog, FailureSeen, Status, SweepSeen, WorkerSeen
 from daemon.db.similar import Neighbour
 from daemon.demo import summary
-from daemon.errors import ConfigurationError
+from daemon.errors import ConfigurationError, DatabaseUnavailableError, TooSlowError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ODD = "[/x] CLIP [vit-b]"
 
 
-def shown(what: RenderableType) -> str:
+def shown(what: RenderableType, width: int = 200) -> str:
     out = io.StringIO()
-    Console(file=out, width=200).print(what)
+    Console(file=out, width=width).print(what)
     return out.getvalue()
+
+
+def put_together(table: str) -> str:
+    """What stands in a table's cells, without its lines and the breaks in them."""
+    return re.sub(r"[\W_]+", "", table)
 
 
 def test_an_error_keeps_its_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli._fail(ConfigurationError(f"give it the same [model]; {ODD}"), 2)
     assert capsys.readouterr().err == f"error: give it the same [model]; {ODD}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (DatabaseUnavailableError("no route"), "error: no route\n→ see that it runs, and correct database.dsn; "),
+        (TooSlowError("too slow"), "error: too slow\n"),
+    ],
+)
+def test_who_finds_no_database_learns_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_versions_and_daemons_keep_their_brackets() -> None:
@@ -53,3 +79,31 @@ def test_versions_and_daemons_keep_their_brackets() -> None:
 def test_neighbours_keep_their_brackets() -> None:
     assert ODD in shown(screen.neighbours([Neighbour(image_id="[b]1", similarity=1.0, version=ODD)]))
     assert shown(summary._table([(ODD, [(ODD, 0.5)])])).count(ODD) == 2
+
+
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_a_narrow_terminal_shows_all_of_a_failure(width: int) -> None:
+    location = "http://pictures.example/" + "/".join(f"folder{n}" for n in range(9)) + "/last.jpg"
+    one = FailureSeen(
+        image_id=1234567,
+        reason="unsupported_scheme",
+        explanation="no way is known to fetch such a URL",
+        detail="",
+        attempts=1,
+        failed_at=NOW,
+        location=location,
+    )
+    table = shown(screen.failures([one]), width)
+    assert "unsupported_scheme" in table
+    assert "…" not in table
+    if width < screen.WIDE:
+        cells = put_together("".join(line.split("│")[3] for line in table.splitlines() if line.startswith("│")))
+        assert cells == put_together(one.explanation + location)
+    assert max(map(len, table.splitlines())) <= width
+
+
+def test_a_narrow_terminal_shows_the_end_of_a_signature() -> None:
+    version = "vectord:mobilenetv2_1.0_224:0123abcd:g7"
+    table = shown(screen.neighbours([Neighbour(image_id=1, similarity=1.0, version=version)]), 41)
+    assert "g7" in table
+    assert "…" not in table

@@ -11,20 +11,22 @@ const LEAST = 300;
 
 /**
  * A chart with its title and legend. `series`: `{ label, colour, values(points, seconds) }`, where the colour is the name
- * of a property in app.css; `show` writes a value, `summary` says all of it in a sentence for those who do not see it.
+ * of a property in app.css; `show` writes a value, `summary` says all of it in a sentence for those who do not see it,
+ * `none` that there is no value at all.
  */
 export class Chart {
-  constructor({ title, series, show, summary, fillFirst = false }) {
-    this.options = { title, series, show, summary, fillFirst };
+  constructor({ title, series, show, summary, none, fillFirst = false }) {
+    this.options = { title, series, show, summary, none, fillFirst };
     this.figures = series.map(() => h("b", {}, "–"));
     this.when = h("span", { class: "when", title: t("charts.own") });
     this.box = h("div", { class: "plot", role: "img" });
+    this.empty = h("p", { class: "none", "aria-hidden": "true", hidden: true }, none ?? "");
     this.element = h("figure", { class: "card chart" },
       h("figcaption", {},
         h("h2", {}, title), this.when,
         h("span", { class: "legend" }, series.map((one, at) =>
           h("span", { class: `key ${one.colour}` }, one.label, " ", this.figures[at])))),
-      this.box);
+      this.box, this.empty);
     this.points = [];
     this.sized = new ResizeObserver(() => this.resize());
   }
@@ -71,6 +73,7 @@ export class Chart {
     this.plot?.setScale("x", { min: now - this.span(), max: now });
     if (this.plot?.cursor.idx == null) this.point(null);
     this.box.setAttribute("aria-label", this.options.summary(points));
+    this.empty.hidden = points.some((point) => this.options.series.some((one) => one.value(point, pointSeconds) != null));
   }
 
   /** The hour that is past, or as much of it as the daemon has seen; in seconds. */
@@ -124,6 +127,7 @@ export const throughput = () => new Chart({
 /** Seconds from the making of a job to the commit of its vector. */
 export const latency = () => new Chart({
   title: t("charts.latency"),
+  none: t("charts.latency.none"),
   show: duration,
   series: [
     { label: t("charts.median"), colour: "accent", value: (point) => point[3] },

@@ -47,19 +47,19 @@ export const rough = (value) =>
 export const percent = (share, digits = 0) =>
   new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(share);
 
-/** Seconds as people say them: 450 ms, 12 s, 3 min, 2.5 h. */
+/** Seconds as people say them: 450 ms, 12 s, 1.7 min, 2.5 h. */
 export function duration(seconds) {
   if (seconds < 0.0005) return unit(0, "second");
   if (seconds < 0.9995) return unit(seconds * 1000, "millisecond", seconds < 0.01 ? 1 : 0);
   if (seconds < 90) return unit(seconds, "second", seconds < 10 ? 1 : 0);
-  if (seconds < 90 * 60) return unit(seconds / 60, "minute");
+  if (seconds < 90 * 60) return unit(seconds / 60, "minute", seconds < 600 ? 1 : 0);
   if (seconds < 36 * 3600) return unit(seconds / 3600, "hour", 1);
   return unit(seconds / 86400, "day", 1);
 }
 
-/** A moment, given as a date or as what `Date` reads. */
+/** A moment, given as a date or as what `Date` reads; the hours of a day are 24, as in the charts. */
 export const moment = (when) =>
-  new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" }).format(new Date(when));
+  new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" }).format(new Date(when));
 
 export const clock = (seconds, withSeconds = false) =>
   new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: withSeconds ? "2-digit" : undefined, hourCycle: "h23" })

@@ -4,28 +4,62 @@ import { call, path } from "./api.js";
 import { explained, retry } from "./failures.js";
 import { fill, h, icon } from "./dom.js";
 import { distance, moment, number, percent, t } from "./i18n.js";
-import { now } from "./live.js";
+import { live, now, onChange } from "./live.js";
 import { thumbnail } from "./thumbs.js";
 import { meaning } from "./toast.js";
 import { drawVector } from "./vector.js";
 
+const PAUSE = 2;
+
 /** The page. Gives what ends it. */
 export function imagePage(main, id) {
+  const state = { due: Infinity, said: "", busy: false };
   const control = new AbortController();
   const title = h("h1", {}, t("image.title", { id }));
   const body = h("div", { class: "image" });
   fill(main, title, body);
-  const load = async () => {
-    try {
-      const seen = await call(path`images/${id}`, { signal: control.signal });
+  fill(body, h("p", { class: "calm" }, t("loading")));
+  const show = (seen) => {
+    // What stands there already is left alone: somebody may read it, or stand on a button.
+    const said = JSON.stringify([seen, standing(seen)]);
+    if (said !== state.said) {
       const columns = seen.vector ? [[vectorCard(seen, control.signal)], [timeline(seen), facts(seen)]] : [[timeline(seen)], [facts(seen)]];
       fill(body, summary(seen, load), columns.map((cards) => h("div", { class: "column" }, cards)));
+    }
+    state.said = said;
+  };
+  const load = async () => {
+    state.busy = true;
+    try {
+      const seen = await call(path`images/${id}`, { signal: control.signal });
+      state.due = nextLook(seen);
+      show(seen);
     } catch (error) {
-      if (error.name !== "AbortError") fill(body, h("p", { class: "calm bad", role: "alert" }, meaning(error)));
+      if (error.name === "AbortError") return;
+      state.due = passes(error) ? now() + PAUSE : Infinity;
+      state.said = "";
+      fill(body, h("p", { class: "calm bad", role: "alert" }, meaning(error)));
+    } finally {
+      state.busy = false;
     }
   };
   load();
-  return () => control.abort();
+  const end = onChange(() => {
+    if (live.connected && live.snapshot.database && !state.busy && now() > state.due) load();
+  });
+  return () => {
+    end();
+    control.abort();
+  };
+}
+
+/** Whether there may be an answer a moment later. */
+const passes = ({ status }) => status === 0 || status === 429 || status >= 500;
+
+/** When something may have come of its job; never where there is none to wait for. */
+function nextLook({ job, vector }) {
+  if (job ? job.state === "dead" : vector) return Infinity;
+  return Math.max(now(), job ? Date.parse(job.not_before) / 1000 : 0) + PAUSE;
 }
 
 /** How it stands: the same cases as the verdict of `why`. */
@@ -71,8 +105,8 @@ function timeline({ job, vector }) {
 }
 
 function vectorCard({ image_id: id }, signal) {
-  const canvas = h("canvas", { id: "vector", role: "img", "aria-label": t("vector.loading") });
-  const note = h("p", { class: "note" }, t("vector.loading"));
+  const canvas = h("canvas", { id: "vector", role: "img", "aria-label": t("loading") });
+  const note = h("p", { class: "note" }, t("loading"));
   const element = h("section", { class: "card", "aria-labelledby": "vector-title" }, h("h2", { id: "vector-title" }, t("vector.title")), canvas, note);
   call(path`images/${id}/vector`, { signal }).then(
     ({ feature_vector: values }) => {
@@ -90,7 +124,7 @@ function facts({ job, vector, signature }) {
   const rows = [
     ["signature", signature, "code"],
     ["version", vector?.model_version, "code"],
-    ["state", job?.state],
+    ["state", job && t(`image.state.${job.state}`)],
     ["revision", job && number(job.revision)],
     ["attempts", job && number(job.attempts)],
     ["reason", job?.reason, "code"],

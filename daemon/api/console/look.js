@@ -37,7 +37,7 @@ const isPicture = (file) => file.type.startsWith("image/") || /\.(avif|bmp|gif|h
 function form(id, ask) {
   const text = h("input", { id: "question", type: "text", name: "question", autocomplete: "off", spellcheck: "false", enterkeyhint: "search", placeholder: t("look.placeholder"), value: id ?? given?.url ?? "" });
   const file = h("input", { type: "file", id: "file", accept: "image/*", class: "unseen", onchange: () => file.files[0] && ask({ file: file.files[0] }) });
-  const element = h("form", { class: "card ask", role: "search", onsubmit: (event) => { event.preventDefault(); submit(text.value.trim(), ask); } },
+  const element = h("form", { class: "card ask", role: "search", onsubmit: (event) => { event.preventDefault(); submit(text, ask); } },
     h("label", { for: "question" }, t("look.label")),
     h("div", { class: "row" }, text, h("button", { type: "submit" }, t("look.search"))),
     file,
@@ -46,9 +46,10 @@ function form(id, ask) {
   return element;
 }
 
-function submit(text, ask) {
-  if (!text) return;
-  if (WEB.test(text)) ask({ url: text });
+function submit(field, ask) {
+  const text = field.value.trim();
+  if (!text) field.focus();
+  else if (WEB.test(text)) ask({ url: text });
   else if (location.hash === to(text)) ask({ id: text });
   else location.hash = to(text);
 }

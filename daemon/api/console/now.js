@@ -41,7 +41,7 @@ function hero() {
 
 function aside({ snapshot, connected }) {
   if (!snapshot || !connected) return t("state.retrying");
-  const said = [t("now.since", { moment: moment(snapshot.began * 1000), stored: snapshot.stored })];
+  const said = [t("now.since", { moment: moment(snapshot.began * 1000), count: snapshot.stored })];
   if (snapshot.daemon && !snapshot.database) said.push(t("now.database.away"));
   if (snapshot.daemon?.trained === false) said.push(t("now.untrained"));
   return said.join(" ");
@@ -89,7 +89,7 @@ const FIGURES = {
     const counts = Object.values(seen.dead);
     const total = counts.reduce((sum, one) => sum + one.number, 0);
     const exact = counts.every((one) => one.certainty === "exact");
-    return [figure({ number: total, certainty: exact ? "exact" : "at least" }), t("figure.failed.note", { count: counts.length }), total ? "bad" : ""];
+    return [figure({ number: total, certainty: exact ? "exact" : "at least" }), total ? t("figure.failed.note", { count: counts.length }) : "", total ? "bad" : ""];
   },
 };
 

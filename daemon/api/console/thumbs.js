@@ -26,11 +26,17 @@ export function thumbnail(id, alt) {
   return frame;
 }
 
-/** A picture that a person gave, framed alike. */
+/** A picture that a person gave, framed alike; a drawing where the browser cannot show it. */
 export function own(file) {
   const url = URL.createObjectURL(file);
-  const image = h("img", { src: url, alt: t("look.yours"), onload: () => URL.revokeObjectURL(url) });
-  return h("span", { class: "thumb" }, image);
+  const frame = h("span", { class: "thumb" });
+  const failed = () => {
+    URL.revokeObjectURL(url);
+    frame.classList.add("none");
+    frame.replaceChildren(icon("picture"));
+  };
+  frame.append(h("img", { src: url, alt: t("look.yours"), onload: () => URL.revokeObjectURL(url), onerror: failed }));
+  return frame;
 }
 
 function load(id) {

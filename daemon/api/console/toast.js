@@ -5,12 +5,14 @@ import { maybe, t } from "./i18n.js";
 
 const SECONDS = 6;
 
-/** Says something for some seconds; a press lets it go at once. */
+/** Says something for some seconds, and once where it is said already; a press lets it go at once. */
 export function toast(text, tone = "good") {
   const note = h("button", { type: "button", class: `toast ${tone}`, "aria-label": `${text} ${t("toast.close")}` }, text);
   const end = () => note.remove();
   note.addEventListener("click", end);
-  document.getElementById("toasts").append(note);
+  const toasts = document.getElementById("toasts");
+  for (const same of [...toasts.children].filter((one) => one.textContent === text)) same.remove();
+  toasts.append(note);
   setTimeout(end, SECONDS * 1000);
 }
 
