@@ -17,14 +17,13 @@ from dataclasses import dataclass
 
 from benchmarks.postgres import machine
 from benchmarks.processes import family, processor_seconds
+from benchmarks.scale import PER_HOST, WARM_SECONDS
 from benchmarks.scene import FILES, Scene, make_template, scene, vectord
 
 PICTURES = 2048
-PER_HOST = 10_000
 MOST_A_SECOND = 200
 """Images that a core cannot get through."""
 CORES_PER_SERVER = 4
-WARM_SECONDS = 4.0
 BARE = "bare"
 
 
@@ -109,11 +108,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--quick", action="store_true", help="2 seconds each")
     given = parser.parse_args()
+    numbers = [int(number) for number in given.cores.split(",")]
+    if max(numbers) > there:
+        parser.error(f"--cores {given.cores}: there are {there}")
     tables = BARE if given.bare else "scene"
     index = "none" if given.bare else "HNSW"
     print(f"Daemons: {given.daemons}; device: {given.device}; index: {index} ({machine()})\n")
     found = {}
-    for cores in map(int, given.cores.split(",")):
+    for cores in numbers:
         setting = Setting(cores=cores, daemons=given.daemons, device=given.device, tables=tables)
         found[cores] = measure_on(setting, 2.0 if given.quick else given.seconds)
     show(found)
