@@ -15,6 +15,7 @@ from daemon.api.access import Token
 from daemon.config import Settings
 from daemon.db.gauges import Gauges
 from daemon.db.generation import Generations, Instance, Started
+from daemon.db.jobs import JobQueue
 from daemon.db.pool import Pool
 from daemon.db.reports import Reports
 from daemon.engine import WeightsFile
@@ -81,6 +82,7 @@ def start(site: parts.Site, weights: WeightsFile, front: Front, defects: Defects
     callers = stack.enter_context(closing(Pool(site.dsn, size=parts.API_CONNECTIONS)))
     lookers = stack.enter_context(closing(Pool(site.dsn, size=parts.LOOK_CONNECTIONS)))
     patience = _patience(site.pool, callers, lookers, stack=stack)
+    stack.callback(_leave, jobs)
     pipeline.runner.start()
     stack.callback(pipeline.runner.stop, STOP_SECONDS)
     sweeper.start()
@@ -163,6 +165,14 @@ def warn(site: parts.Site, metrics: Metrics) -> None:
     metrics.foreign.set(foreign.number)
     if foreign.number and settings.reprocess.foreign == "keep":
         _log.warning("vectors.foreign", vectors=str(foreign), key="reprocess.foreign", reason=NO_COMMON_SPACE)
+
+
+def _leave(jobs: JobQueue) -> None:
+    """Last of all. Where PostgreSQL does not hear of it, `status` takes the daemon for alive a minute longer."""
+    try:
+        jobs.leave()
+    except VectordError as error:
+        _log.warning("daemon.unmarked_end", error=str(error))
 
 
 def _mark_the_end(generations: Generations, instance: Instance, defects: Defects) -> None:

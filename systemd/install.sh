@@ -111,6 +111,7 @@ echo "the pages, alert rules and dashboard: $prefix/share/vectord"
 # Pages that are no more must not stay.
 rm -rf "$root/share/vectord/docs" "$root/share/vectord/monitoring"
 cp -R docs systemd/monitoring "$root/share/vectord/"
+install -D -m 644 benchmarks/RESULTS.md "$root/share/vectord/benchmarks/RESULTS.md"
 chmod -R u=rwX,go=rX "$root/share/vectord/docs" "$root/share/vectord/monitoring"
 
 if [ -z "$destdir" ]; then

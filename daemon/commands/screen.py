@@ -70,8 +70,8 @@ def _workers(seen: Status) -> Sequence[Table]:
 
 
 def _worker(worker: WorkerSeen, now: datetime) -> tuple[str, ...]:
-    times = (_ago(worker.started_at, now), _ago(worker.seen_at, now))
-    return (worker.worker, str(worker.pid), worker.signature, *times)
+    seen = _ago(worker.seen_at, now) if worker.ended_at is None else f"ended {_ago(worker.ended_at, now)}"
+    return (worker.worker, str(worker.pid), worker.signature, _ago(worker.started_at, now), seen)
 
 
 def failures(seen: Sequence[FailureSeen]) -> RenderableType:

@@ -24,7 +24,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSeen:
-    """A daemon's sign of life."""
+    """A daemon's sign of life. `ended_at` is None for one that lives, and for one that died."""
 
     worker: str
     host: str
@@ -32,6 +32,7 @@ class WorkerSeen:
     signature: str
     started_at: datetime
     seen_at: datetime
+    ended_at: datetime | None
     alive: bool
 
 

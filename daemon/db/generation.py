@@ -30,6 +30,9 @@ QUERIES = Path(__file__).with_name("queries_generation.sql")
 ALIVE_SECONDS = 180.0
 """A daemon that was seen so lately lives: three times the default lease, so a reboot of its machine fits in."""
 
+FORGOTTEN_SECONDS = 30 * 24 * 3600.0
+"""After which nobody asks any more for a daemon that is gone. One in a loop of crashes leaves thousands a day."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
@@ -88,6 +91,7 @@ class Generations:
         """What every daemon does first: claims its model, raises the generation if its mode says so, leaves a mark."""
         with self._pool.transaction() as cursor:
             self._lock(cursor)
+            cursor.execute(self._queries["forget_the_gone"], {"seconds": FORGOTTEN_SECONDS})
             facts = self._facts(cursor, instance)
             raised, won = raises_generation(facts), takes_over(facts)
             self._mark(cursor, instance, stopped=False)

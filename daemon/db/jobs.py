@@ -95,6 +95,11 @@ class JobQueue:
             cursor.execute(self._queries["renew"], self._lease | fences(claims))
             return cursor.rowcount
 
+    def leave(self) -> None:
+        """Tells that this daemon has ended in good order, so that nobody waits for its next sign of life."""
+        with self._pool.transaction() as cursor:
+            cursor.execute(self._queries["leave"], self._worker)
+
     def release(self, claims: Sequence[Claim]) -> int:
         """Gives claims back untouched: due now, the attempt not counted. Counts those that were still ours.
 

@@ -97,6 +97,9 @@ WHERE j.image_id = held.image_id
 INSERT INTO {worker} (worker, host, pid, signature) VALUES (%(worker)s, %(host)s, %(pid)s, %(signature)s)
 ON CONFLICT (worker) DO UPDATE SET seen_at = now(), signature = EXCLUDED.signature
 
+-- name: leave
+UPDATE {worker} SET ended_at = now() WHERE worker = %(worker)s
+
 -- name: put_up_the_bell
 -- Takes effect at once, whatever becomes of this transaction.
 SELECT setval('{bell}', (extract(epoch FROM clock_timestamp()) + %(bell_seconds)s)::bigint)

@@ -28,7 +28,8 @@ FROM unnest(%(schemas)s) s
 SELECT tgname FROM pg_trigger WHERE tgrelid = %(oid)s AND tgname = ANY(%(names)s) AND tgenabled = 'D'
 
 -- name: lives_here
-SELECT EXISTS (SELECT FROM {worker} WHERE host = %(host)s AND seen_at > now() - make_interval(secs => %(seconds)s))
+SELECT EXISTS (SELECT FROM {worker} WHERE host = %(host)s AND ended_at IS NULL
+               AND seen_at > now() - make_interval(secs => %(seconds)s))
 
 -- name: newest
 SELECT {source_id}, {source_location} FROM {source} ORDER BY {source_id} DESC LIMIT 1

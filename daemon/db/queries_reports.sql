@@ -16,7 +16,8 @@ SELECT reason, (SELECT count(*) FROM (SELECT FROM {job} j WHERE j.state = 'dead'
 FROM unnest(%(reasons)s) AS known (reason)
 
 -- name: workers
-SELECT worker, host, pid, signature, started_at, seen_at, seen_at > now() - make_interval(secs => %(alive_seconds)s)
+SELECT worker, host, pid, signature, started_at, seen_at, ended_at,
+       ended_at IS NULL AND seen_at > now() - make_interval(secs => %(alive_seconds)s)
 FROM {worker} ORDER BY seen_at DESC LIMIT 100
 
 -- name: sweep

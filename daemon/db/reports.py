@@ -137,7 +137,7 @@ class Look:
         return {reason: counted(number, COUNTED) for reason, number in rows if number}
 
     def workers(self) -> tuple[WorkerSeen, ...]:
-        fields = ("worker", "host", "pid", "signature", "started_at", "seen_at", "alive")
+        fields = ("worker", "host", "pid", "signature", "started_at", "seen_at", "ended_at", "alive")
         rows = self.all("workers", alive_seconds=ALIVE_SECONDS)
         return tuple(WorkerSeen(**dict(zip(fields, row, strict=True))) for row in rows)
 

@@ -8,6 +8,7 @@ from daemon.clock import SystemClock
 from daemon.errors import VectordError
 from daemon.events import Emit, Hindered, Worked
 from daemon.pipeline.inflight import Inflight
+from daemon.policy import Pause
 from daemon.records import Claim
 
 STAGE = "heartbeat"
@@ -29,7 +30,10 @@ def beat_seconds(lease_seconds: float) -> float:
 
 
 class Heartbeat:
-    """Beats three times a lease or more. Also without claims: the row in `worker` says that this daemon is alive."""
+    """Beats three times a lease or more. Also without claims: the row in `worker` says that this daemon is alive.
+
+    A beat that failed is made up for as soon as may be, since the leases run out meanwhile.
+    """
 
     def __init__(self, leases: Leases, inflight: Inflight, *, lease_seconds: float, emit: Emit) -> None:
         self._leases = leases
@@ -44,12 +48,17 @@ class Heartbeat:
 
     def run(self) -> None:
         """Beats until stopped. Runs on a thread of its own."""
+        pause = Pause(min(self._seconds, Pause.LONGEST))
         while not self._stopped.is_set():
             try:
                 self._beat()
             except VectordError as error:
-                self._emit(Hindered(stage=STAGE, error=error, pause=self._seconds))
-            self._stopped.wait(self._seconds)
+                seconds = pause.next()
+                self._emit(Hindered(stage=STAGE, error=error, pause=seconds))
+            else:
+                pause.reset()
+                seconds = self._seconds
+            self._stopped.wait(seconds)
 
     def _beat(self) -> None:
         with self._inflight.settling:

@@ -145,7 +145,8 @@ def _figure(figure: Figure) -> dict[str, object]:
 
 
 def _worker(seen: WorkerSeen) -> dict[str, object]:
-    return asdict(seen) | {"started_at": _moment(seen.started_at), "seen_at": _moment(seen.seen_at)}
+    moments = ("started_at", "seen_at", "ended_at")
+    return asdict(seen) | {name: _moment(getattr(seen, name)) for name in moments}
 
 
 def _progress(progress: Progress) -> dict[str, Any]:

@@ -115,6 +115,7 @@ def test_a_stop_under_load_loses_nothing(empty_database: str, compiled: Path, we
     )
     assert left == [(0,)]
     assert len(tables.vectors()) + len(tables.jobs()) == 120
+    assert tables.execute("SELECT ended_at IS NOT NULL FROM vectord.worker") == [(True,)]
     with wiring.open_daemon(given, allow_untrained=True):
         tables.wait(lambda: len(tables.vectors()) == 120, "the rest")
     assert max(web.asked.values()) <= 2

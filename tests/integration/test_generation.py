@@ -150,6 +150,22 @@ def test_a_daemon_takes_over_from_one_that_is_gone(database: Database, generatio
     assert generations.on_start(instance("a")).replaced_model == OTHER
 
 
+def test_a_daemon_that_ended_a_moment_ago_is_not_gone_yet(database: Database, generations: Generations) -> None:
+    """Its machine may be rebooting, and the other one with the old model was only quicker."""
+    generations.on_start(instance("a"))
+    generations.on_start(instance("b", model=OTHER))
+    alive(database, "b", OTHER)
+    database.execute("UPDATE vectord.worker SET ended_at = now()")
+    assert generations.on_start(instance("a")).standing is Standing.SUPERSEDED
+
+
+def test_daemons_gone_for_a_month_are_forgotten(database: Database, generations: Generations) -> None:
+    for worker, when in (("old", "now() - interval '31 days'"), ("new", "now() - interval '29 days'")):
+        alive(database, worker, MODEL, when)
+    generations.on_start(instance())
+    assert database.execute("SELECT worker FROM vectord.worker") == [("new",)]
+
+
 def alive(database: Database, worker: str, model: str, when: str = "now()") -> None:
     database.execute(
         f"INSERT INTO vectord.worker (worker, host, pid, signature, seen_at) VALUES (%s, 'host', 1, %s, {when})",

@@ -1,6 +1,7 @@
 """install.sh and uninstall.sh on a staged tree: they touch what is vectord's, whoever else uses the folders."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,15 @@ def test_the_command_is_found_and_is_no_link_to_itself(prefix: str, stage: Path)
         link = stage / "usr/local/bin/vectord"
         assert link.is_symlink() == (prefix != "/usr/local")
         assert not link.is_symlink() or link.readlink() == Path(f"{prefix}/bin/vectord")
+
+
+def test_the_installed_pages_lead_to_nothing_that_was_left_behind(stage: Path) -> None:
+    install(stage, "/opt/vectord")
+    pages = list((stage / "opt/vectord/share/vectord/docs").rglob("*.md"))
+    assert pages
+    for page in pages:
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+        assert [link for link in links if not (page.parent / link).exists()] == [], page.name
 
 
 def test_a_venv_of_somebody_elses_is_left_alone(stage: Path) -> None:

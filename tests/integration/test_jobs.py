@@ -287,6 +287,17 @@ def test_a_heartbeat_says_that_the_daemon_lives(database: Database) -> None:
     ) == [("one", "signature", True, True)]
 
 
+def test_who_leaves_says_so(database: Database) -> None:
+    queue, other = queue_of(database), queue_of(database, worker="other")
+    queue.renew([])
+    other.renew([])
+    queue.leave()
+    assert database.execute("SELECT worker, ended_at IS NULL FROM vectord.worker ORDER BY worker") == [
+        ("one", False),
+        ("other", True),
+    ]
+
+
 def test_a_heartbeat_waits_for_nobody(database: Database) -> None:
     database.insert([1, 2])
     queue = queue_of(database)

@@ -136,13 +136,15 @@ def test_partitioned_tables_are_measured_by_their_parts(make_database: MakeDatab
 
 def test_the_status_shows_daemons_and_the_sweep(database: Database, reports: Reports) -> None:
     database.execute(
-        "INSERT INTO vectord.worker (worker, host, pid, signature, seen_at) VALUES "
-        "('a', 'one', 1, 'x', now()), ('b', 'two', 2, 'x', now() - interval '1 hour')"
+        "INSERT INTO vectord.worker (worker, host, pid, signature, seen_at, ended_at) VALUES "
+        "('a', 'one', 1, 'x', now(), NULL), ('b', 'two', 2, 'x', now() - interval '1 hour', NULL), "
+        "('c', 'two', 3, 'x', now() - interval '1 second', now())"
     )
     database.insert(range(1, 21))
     SweepWindow(database.pool, database.names, SweepOptions(window=10)).step(SIGNATURE)
     status = reports.status()
-    assert [(worker.worker, worker.alive) for worker in status.workers] == [("a", True), ("b", False)]
+    seen = [(worker.worker, worker.alive, worker.ended_at is not None) for worker in status.workers]
+    assert seen == [("a", True, False), ("c", False, True), ("b", False, False)]
     assert (status.sweep.cursor, status.sweep.looked, status.sweep.cycle) == (10, 10, 0)
     assert status.sweep.ticked_at is not None
 

@@ -88,6 +88,27 @@ def test_a_beat_that_reaches_the_database_again_ends_the_hindrance() -> None:
     assert hindered[:2] == [True, False]
 
 
+def test_a_beat_that_failed_is_made_up_for_long_before_the_next() -> None:
+    """Two lost beats in a row are a lease's end, and a daemon that says for 20 s that PostgreSQL is away."""
+    beats: list[bool] = []
+    again = Event()
+
+    class Away(Leases):
+        def renew(self, claims: Sequence[Claim]) -> int:
+            beats.append(len(beats) < 2)
+            if beats[-1]:
+                raise DatabaseUnavailableError("away")
+            again.set()
+            return super().renew(claims)
+
+    heard = Heard()
+    beat = Heartbeat(Away(), Inflight(4), lease_seconds=24 * 3600, emit=heard)
+    with running(beat.run, beat.stop):
+        assert again.wait(DEADLINE)
+    first, second = (event.pause for event in heard.of(Hindered) if isinstance(event, Hindered))
+    assert first < second < beat_seconds(24 * 3600)
+
+
 def test_renewing_and_writing_take_turns() -> None:
     """Each passes over the rows that the other has locked, and an outcome passed over would have to wait."""
     inflight, writing, waiting, done = Inflight(5), Event(), Event(), Event()

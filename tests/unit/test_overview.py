@@ -26,7 +26,11 @@ GLANCE = Glance(
     images=Figure(number=7),
     backlog=Backlog(pending=NONE, leased=0, due=0, waiting=0, oldest=None),
     dead={"gone": Figure(number=2)},
-    workers=(WorkerSeen(worker="a:1", host="a", pid=1, signature="s", started_at=NOON, seen_at=NOON, alive=True),),
+    workers=(
+        WorkerSeen(
+            worker="a:1", host="a", pid=1, signature="s", started_at=NOON, seen_at=NOON, ended_at=None, alive=True
+        ),
+    ),
     reprocess=None,
     writes=100,
 )
@@ -105,7 +109,8 @@ def test_a_daemon_that_is_up_shows_its_parts(subject: Subject) -> None:
     assert shown["daemon"]["stages"][0] == {"stage": "load", "waiting": 2, "working": 3}
     assert (shown["daemon"]["in_flight"], shown["daemon"]["limit"]) == (2, 9)
     assert shown["database"]["images"] == {"number": 7, "certainty": "exact"}
-    assert shown["database"]["daemons"][0]["seen_at"] == NOON.timestamp()
+    (worker,) = shown["database"]["daemons"]
+    assert (worker["seen_at"], worker["ended_at"]) == (NOON.timestamp(), None)
     assert shown["database"]["writes_a_second"] is None
     subject.glance = replace(GLANCE, taken_at=NOON + timedelta(seconds=2), writes=150)
     subject.overview.look()

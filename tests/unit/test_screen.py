@@ -2,7 +2,10 @@
 
 import io
 import re
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
@@ -17,6 +20,7 @@ from daemon.errors import ConfigurationError, DatabaseUnavailableError, TooSlowE
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ODD = "[/x] CLIP [vit-b]"
+NONE, ONE = (Figure(number=number, certainty=Certainty.EXACT) for number in (0, 1))
 
 
 def shown(what: RenderableType, width: int = 200) -> str:
@@ -56,24 +60,42 @@ def test_who_finds_no_database_learns_what_to_do(
     assert capsys.readouterr().err.startswith(said)
 
 
-def test_versions_and_daemons_keep_their_brackets() -> None:
-    none, one = (Figure(number=number, certainty=Certainty.EXACT) for number in (0, 1))
-    worker = WorkerSeen(worker=ODD, host="a", pid=1, signature=ODD, started_at=NOW, seen_at=NOW, alive=True)
-    seen = Status(
+def _worker(**values: Any) -> WorkerSeen:
+    usual = WorkerSeen(
+        worker="a:1", host="a", pid=1, signature="s", started_at=NOW, seen_at=NOW, ended_at=None, alive=True
+    )
+    return replace(usual, **values)
+
+
+def _status(*workers: WorkerSeen, versions: Mapping[str | None, Figure] | None = None) -> Status:
+    return Status(
         taken_at=NOW,
         signature=None,
-        images=one,
-        backlog=Backlog(pending=none, leased=0, due=0, waiting=0, oldest=None),
+        images=ONE,
+        backlog=Backlog(pending=NONE, leased=0, due=0, waiting=0, oldest=None),
         dead={},
-        workers=(worker,),
+        workers=workers,
         sweep=SweepSeen(
             cursor=None, cycle=1, looked=1, found=0, cycle_started_at=NOW, cycle_ended_at=NOW, ticked_at=NOW
         ),
         reprocess=None,
-        versions={ODD: one},
+        versions=versions or {},
         writes=0,
     )
-    assert shown(screen.status(seen, None)).count(ODD) == 3
+
+
+def test_versions_and_daemons_keep_their_brackets() -> None:
+    assert shown(screen.status(_status(_worker(worker=ODD, signature=ODD), versions={ODD: ONE}), None)).count(ODD) == 3
+
+
+def test_a_daemon_that_ended_is_told_from_one_that_died() -> None:
+    """Both have given no sign of life for an hour; one of them is a reason to read the journal."""
+    hour = timedelta(hours=1)
+    ended = _worker(worker="calm", seen_at=NOW - hour, ended_at=NOW - hour, alive=False)
+    died = _worker(worker="dead", seen_at=NOW - hour, alive=False)
+    first, *others = shown(screen.status(_status(ended, died), None)).splitlines()
+    assert first.strip() == "no daemon is alive"
+    assert ["ended" in line for name in ("calm", "dead") for line in others if name in line] == [True, False]
 
 
 def test_neighbours_keep_their_brackets() -> None:

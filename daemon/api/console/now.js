@@ -169,8 +169,9 @@ function daemons() {
 
 function daemonRow(seen, self) {
   const mine = seen.worker === self?.worker;
+  const left = seen.ended_at == null ? "daemons.gone" : "daemons.ended";
   return h("tr", { class: seen.alive ? null : "gone" },
-    h("th", { scope: "row" }, h("span", { class: `dot ${seen.alive ? "good" : ""}` }), seen.host, mine ? h("span", { class: "tag" }, t("daemons.this")) : null, seen.alive ? null : h("span", { class: "tag" }, t("daemons.gone"))),
+    h("th", { scope: "row" }, h("span", { class: `dot ${seen.alive ? "good" : ""}` }), seen.host, mine ? h("span", { class: "tag" }, t("daemons.this")) : null, seen.alive ? null : h("span", { class: "tag" }, t(left))),
     ...Object.entries({ pid: String(seen.pid), started: distance(seen.started_at, now()), seen: distance(seen.seen_at, now()) })
       .map(([name, text]) => h("td", { "data-name": t(`daemons.${name}`) }, text)),
     h("td", { class: "code" }, seen.signature));
