@@ -12,11 +12,11 @@ import structlog
 from daemon import options
 from daemon.config import Settings
 from daemon.db import schema
-from daemon.db.desk import Desk
 from daemon.db.driver import check_dsn
 from daemon.db.embedded import EmbeddedServer
 from daemon.db.names import Names
 from daemon.db.pool import Pool
+from daemon.db.tools import Tools
 from daemon.errors import DatabaseError, DatabaseUnavailableError
 
 _log = structlog.get_logger("vectord")
@@ -47,10 +47,10 @@ def open_as_it_is(settings: Settings) -> Iterator[Ground]:
 
 
 @contextmanager
-def open_desk(settings: Settings) -> Iterator[Desk]:
+def open_tools(settings: Settings) -> Iterator[Tools]:
     """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
     with database(settings) as dsn, closing(_pool(settings, dsn)) as pool:
-        yield Desk(pool, options.names(settings), notify=settings.queue.notify)
+        yield Tools(pool, options.names(settings), notify=settings.queue.notify)
 
 
 def migrate(settings: Settings) -> None:

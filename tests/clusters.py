@@ -19,7 +19,7 @@ PATIENCE = 240.0
 """Seconds. A cluster takes half a minute to begin on two cores, and much longer beside other tests."""
 MARK = "BACKFILL_TEST"
 """A variable that all processes of a driver's or a cluster's bear, whoever their parent is by now."""
-STAGES = ("_Load", "_Embed", "Desk", "daemon.loader.worker")
+STAGES = ("_Load", "_Embed", "LocalLedger", "daemon.loader.worker")
 """What the titles of a backfill's workers have in them. Ray keeps some actors of its own for the next driver."""
 
 

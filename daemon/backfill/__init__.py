@@ -3,7 +3,7 @@
     shard ─ cut into units ─ claim ─ load (fetch → decode → resize) ─ embed ─ store
 
     shards and units   ranges of ids, read by primary key (`db.shards`)
-    desk               the few processes that talk to the database: claims, leases, outcomes
+    ledger             the few processes that talk to the database: claims, leases, outcomes
     loading            one loader with all its limits, a unit in, a parcel of pixels out
     embedding          one engine, a parcel in, what became of its images out
     crew               how many of each a cluster has room for

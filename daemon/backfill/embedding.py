@@ -1,11 +1,11 @@
-"""An engine of the backfill: makes the vectors of a parcel, and has the desk write what became of each image."""
+"""An engine of the backfill: makes the vectors of a parcel, and has the ledger write what became of each image."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
 
 from daemon import options
-from daemon.backfill.desk import Counter, keep
+from daemon.backfill.ledger import Ledger, keep
 from daemon.backfill.order import Order, Parcel, Tally
 from daemon.clock import SystemClock
 from daemon.engine import Engine, find_weights, open_engine
@@ -25,19 +25,19 @@ AT_ONCE = 2
 class Embedding:
     """One engine, the model loaded once. For `AT_ONCE` threads, one of which at a time is in the model."""
 
-    def __init__(self, order: Order, desk: Counter) -> None:
-        self._desk = desk
+    def __init__(self, order: Order, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._retry = options.retry_policy(order.settings)
         self._engine = make_engine(order, gpu=GPU)
         self._model = Lock()
 
     def embed(self, parcel: Parcel) -> Tally:
         """What became of the parcel's images. Raises `EngineMemoryError` when not even one image fits the device."""
-        keep(self._desk, parcel.claims)
+        keep(self._ledger, parcel.claims)
         with self._model:
             results = embed(self._engine, parcel)
         outcomes = [settle(result, self._retry) for result in [*results, *parcel.rest]]
-        written = self._desk.write(outcomes)
+        written = self._ledger.write(outcomes)
         return Tally(
             shard=parcel.shard,
             claimed=len(outcomes),

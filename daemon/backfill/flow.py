@@ -23,7 +23,7 @@ from ray.exceptions import RayError
 
 from daemon.backfill import embedding, loading
 from daemon.backfill.crew import Crew
-from daemon.backfill.desk import Desk
+from daemon.backfill.ledger import LocalLedger
 from daemon.backfill.legs import Stop
 from daemon.backfill.order import Order, Parcel, Tally, Unit
 from daemon.db.backfill import Span
@@ -47,15 +47,15 @@ def run_leg(order: Order, crew: Crew, stop: Stop, units: Sequence[Unit]) -> Gene
     """What became of each unit, in any order; ends early when `stop` is asked. Raises `LegError`."""
     _limit(order, crew)
     _Halt.asked = stop
-    desks = [_desk_actor(order) for _ in range(crew.connections)]
+    ledgers = [_ledger_actor(order) for _ in range(crew.connections)]
     try:
-        yield from _stream(order, crew, desks, units)
+        yield from _stream(order, crew, ledgers, units)
     except _StoppedError:
         return
     except RayError as error:
         raise LegError(_last_line(error)) from error
     finally:
-        _dismiss(desks)
+        _dismiss(ledgers)
 
 
 class _StoppedError(Exception):
@@ -85,21 +85,21 @@ class _Halt:
         """Nothing to be done."""
 
 
-def _dismiss(desks: Sequence[Any]) -> None:
+def _dismiss(ledgers: Sequence[Any]) -> None:
     """Nobody claims or stores any more once this is over, whatever workers still have in hand."""
     with suppress(RayError):
-        ray.wait([one.close.remote() for one in desks], num_returns=len(desks), timeout=DISMISS_SECONDS)
-        for one in desks:
+        ray.wait([one.close.remote() for one in ledgers], num_returns=len(ledgers), timeout=DISMISS_SECONDS)
+        for one in ledgers:
             ray.kill(one)
 
 
-def _stream(order: Order, crew: Crew, desks: Sequence[Any], units: Sequence[Unit]) -> Iterator[Tally]:
+def _stream(order: Order, crew: Crew, ledgers: Sequence[Any], units: Sequence[Unit]) -> Iterator[Tally]:
     rows = [{"unit": pickle.dumps(unit)} for unit in units]
     given = {
         "batch_size": None,
         "batch_format": "pyarrow",
         "zero_copy_batch": True,
-        "fn_constructor_args": (order, desks),
+        "fn_constructor_args": (order, ledgers),
     }
     stages = (
         ray.data.from_items(rows, override_num_blocks=len(rows))
@@ -119,9 +119,9 @@ def _stream(order: Order, crew: Crew, desks: Sequence[Any], units: Sequence[Unit
 class _Load:
     """`Loading` as Ray Data calls it: a block with a unit in, a block with its parcel out."""
 
-    def __init__(self, order: Order, desks: Sequence[Any]) -> None:
+    def __init__(self, order: Order, ledgers: Sequence[Any]) -> None:
         bind_to_parent(os.getppid())  # Ray's raylet. It looks after nobody who has taken leave and hangs in his end.
-        self._loading = loading.Loading(order, _Desks(desks))
+        self._loading = loading.Loading(order, _Ledgers(ledgers))
 
     def __call__(self, block: Any) -> Any:
         parcels = [self._loading.load(pickle.loads(unit.as_py())) for unit in block["unit"]]  # noqa: S301 - as above
@@ -137,9 +137,9 @@ class _Load:
 class _Embed:
     """`Embedding` as Ray Data calls it: a block with a parcel in, a block with its tally out."""
 
-    def __init__(self, order: Order, desks: Sequence[Any]) -> None:
+    def __init__(self, order: Order, ledgers: Sequence[Any]) -> None:
         bind_to_parent(os.getppid())  # As above.
-        self._embedding = embedding.Embedding(order, _Desks(desks))
+        self._embedding = embedding.Embedding(order, _Ledgers(ledgers))
 
     def __call__(self, block: Any) -> Any:
         tallies = [self._embedding.embed(parcel) for parcel in _parcels(block)]
@@ -153,13 +153,13 @@ def _parcels(block: Any) -> Iterator[Parcel]:
         yield Parcel(shard=shard, claims=claims, pixels=array, rest=rest)
 
 
-class _Desks:
-    """The desks as a worker sees them: one call at a time goes to each, whoever's turn it is."""
+class _Ledgers:
+    """The ledgers as a worker sees them: one call at a time goes to each, whoever's turn it is."""
 
-    def __init__(self, desks: Sequence[Any]) -> None:
-        # Workers begin at different desks.
-        start = os.getpid() % len(desks)
-        self._turns = cycle([*desks[start:], *desks[:start]])
+    def __init__(self, ledgers: Sequence[Any]) -> None:
+        # Workers begin at different ledgers.
+        start = os.getpid() % len(ledgers)
+        self._turns = cycle([*ledgers[start:], *ledgers[:start]])
 
     def claim(self, span: Span, token: UUID) -> list[Claim]:
         found: list[Claim] = self._ask("claim", span, token)
@@ -176,17 +176,17 @@ class _Desks:
         return written
 
     def _ask(self, what: str, *arguments: object) -> Any:
-        """Raises what the desk raised, and `DatabaseUnavailableError` while its machine is gone."""
+        """Raises what the ledger raised, and `DatabaseUnavailableError` while its machine is gone."""
         try:
             return ray.get(getattr(next(self._turns), what).remote(*arguments))
         except RayError as error:
             if isinstance(error, VectordError):
                 raise
-            raise DatabaseUnavailableError(f"no desk answers: {_last_line(error)}") from error
+            raise DatabaseUnavailableError(f"no ledger answers: {_last_line(error)}") from error
 
 
-def _desk_actor(order: Order) -> Any:
-    remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, **SPREAD)(Desk)
+def _ledger_actor(order: Order) -> Any:
+    remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, **SPREAD)(LocalLedger)
     return remote.remote(order)
 
 

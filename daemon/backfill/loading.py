@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import numpy as np
 
 from daemon import options
-from daemon.backfill.desk import Counter, keep
+from daemon.backfill.ledger import Ledger, keep
 from daemon.backfill.order import Order, Parcel, Unit
 from daemon.errors import NotServingError
 from daemon.events import Event
@@ -27,30 +27,30 @@ START_SECONDS = 60.0
 class Loading:
     """One loader process with the daemon's limits, and the leases of what it has in hand. For `AT_ONCE` threads."""
 
-    def __init__(self, order: Order, desk: Counter, emit: Emit = lambda _: None) -> None:
-        self._desk = desk
+    def __init__(self, order: Order, ledger: Ledger, emit: Emit = lambda _: None) -> None:
+        self._ledger = ledger
         loading = options.loader_options(order.settings)
         loading = replace(loading, processes=1, slots=AT_ONCE * order.unit, urgent_slots=0)
         self._seconds = START_SECONDS + AT_ONCE * order.unit * (loading.fetch.total_timeout + loading.timeout_seconds)
         self._size = loading.input_size
         self._open: dict[UUID, _Tray] = {}
-        self._pool = LoaderPool(options=loading, deliver=self._deliver, read_stored=desk.read_stored, emit=emit)
+        self._pool = LoaderPool(options=loading, deliver=self._deliver, read_stored=ledger.read_stored, emit=emit)
         self._inflight = Inflight(loading.slots)
-        self._heartbeat = Heartbeat(desk, self._inflight, lease_seconds=order.lease_seconds, emit=_ignore)
+        self._heartbeat = Heartbeat(ledger, self._inflight, lease_seconds=order.lease_seconds, emit=_ignore)
         self._pool.start()
         Thread(target=self._heartbeat.run, name="vectord-heartbeat", daemon=True).start()
 
     def load(self, unit: Unit) -> Parcel:
         """Claims what is missing in the unit, and loads it. Raises `NotServingError` where no loader can be had."""
         token = uuid4()
-        claims = self._desk.claim(unit.span, token)
+        claims = self._ledger.claim(unit.span, token)
         tray = self._open[token] = _Tray(claims, self._size)
         self._inflight.add(claims)
         try:
             for claim in claims:
                 self._pool.submit(claim)
             tray.wait(self._seconds)
-            keep(self._desk, claims)
+            keep(self._ledger, claims)
         finally:
             # Not amid a beat: the store passes over rows that somebody else has locked.
             with self._inflight.settling:

@@ -13,8 +13,8 @@ from rich.console import Console
 from daemon import options, wiring
 from daemon.backfill import sample
 from daemon.backfill.crew import Crew
-from daemon.backfill.desk import jobs
 from daemon.backfill.indexing import anything_missing, without_index
+from daemon.backfill.ledger import jobs
 from daemon.backfill.legs import Legs, RunLeg, Stop
 from daemon.backfill.order import Order
 from daemon.backfill.plan import Plan, Rates, lines

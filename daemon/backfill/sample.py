@@ -38,11 +38,11 @@ def measure(order: Order, claims: Sequence[Claim], jobs: SpanJobs) -> Rates:
     """
     heard = _Heard()
     parts = [claims[at : at + order.unit] for at in range(0, len(claims), order.unit)]
-    desk = _Sample(parts, jobs)
-    with closing(make_engine(order)) as engine, closing(Loading(order, desk, heard)) as loading:
+    ledger = _Sample(parts, jobs)
+    with closing(make_engine(order)) as engine, closing(Loading(order, ledger, heard)) as loading:
         unit = Unit(shard=0, span=Span(after=None, upto=0))
         # The loader comes up over the first image.
-        desk.parts.insert(0, list(claims[:1]))
+        ledger.parts.insert(0, list(claims[:1]))
         loading.load(unit)
         heard.sizes.clear()
         began = time.perf_counter()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.common import ConfigOption, JsonOption, console, open_desk, reason_of, say
+from daemon.cli.common import ConfigOption, JsonOption, console, open_tools, reason_of, say
 from daemon.commands.plain import to_json
 from daemon.errors import ConfigurationError
 from daemon.telemetry.progress import Reporter
@@ -21,19 +21,19 @@ def retry(
     if sum((image_id is not None, reason is not None, everything)) != 1:
         raise ConfigurationError("retry: say one of --id ID, --reason REASON and --all")
     chosen = reason_of(reason)
-    with open_desk(config) as desk:
+    with open_tools(config) as tools:
         if image_id is not None:
-            count = desk.retries.one(image_id)
+            count = tools.retries.one(image_id)
         else:
-            count = desk.retries.all() if chosen is None else desk.retries.reason(chosen)
+            count = tools.retries.all() if chosen is None else tools.retries.reason(chosen)
     say(to_json({"retried": count}) if as_json else f"due again: {count}")
     raise typer.Exit(1 if image_id is not None and not count else 0)
 
 
 def reprocess(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Have every vector made anew. Running daemons hear of it; each image keeps its old vector until then."""
-    with open_desk(config) as desk:
-        generation = desk.generations.raise_now("asked for by `reprocess`")
+    with open_tools(config) as tools:
+        generation = tools.generations.raise_now("asked for by `reprocess`")
     told = f"generation {generation}: every vector is made anew; `status --watch` shows how far it is"
     say(to_json({"generation": generation}) if as_json else told)
 
@@ -48,8 +48,8 @@ def index(
     """Build, drop or rebuild the HNSW index on the vectors, with nobody waiting for it."""
     if sum((build, drop, rebuild)) != 1:
         raise ConfigurationError("index: say one of --build, --drop and --rebuild")
-    with open_desk(config) as desk:
-        vectors = desk.index(memory_mb=memory_mb)
+    with open_tools(config) as tools:
+        vectors = tools.index(memory_mb=memory_mb)
         if drop:
             dropped = vectors.drop()
             say("dropped: " + ", ".join(dropped) if dropped else "there was no index to drop")

@@ -16,7 +16,7 @@ from daemon.service.signals import StopRequest, stop_on_signals
 from daemon.telemetry import logs
 
 if TYPE_CHECKING:
-    from daemon.db.desk import Desk
+    from daemon.db.tools import Tools
 
 DEFAULT_CONFIG = Path("config.toml")
 WIDE = 120
@@ -36,14 +36,14 @@ def read_settings(config: Path | None) -> Settings:
 
 
 @contextmanager
-def open_desk(config: Path | None) -> Iterator["Desk"]:
+def open_tools(config: Path | None) -> Iterator["Tools"]:
     """The database, for as long as the block lasts."""
     from daemon import ground  # noqa: PLC0415 - `--help` must not load what knows the database
 
     settings = read_settings(config)
     logs.configure(level="warning", form=settings.log.format)
-    with ground.open_desk(settings) as desk:
-        yield desk
+    with ground.open_tools(settings) as tools:
+        yield tools
 
 
 def reason_of(label: str | None) -> Reason | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.live import Live
 
-from daemon.cli.common import ConfigOption, JsonOption, console, open_desk, read_settings, reason_of, say, stop_request
+from daemon.cli.common import ConfigOption, JsonOption, console, open_tools, read_settings, reason_of, say, stop_request
 from daemon.commands import likeness, screen
 from daemon.commands.plain import to_json
 from daemon.db.findings import rate
@@ -16,8 +16,8 @@ from daemon.errors import NotFoundError
 from daemon.records import Vectors
 
 if TYPE_CHECKING:
-    from daemon.db.desk import Desk
     from daemon.db.similar import Neighbour
+    from daemon.db.tools import Tools
 
 WATCH_SECONDS = 2.0
 
@@ -28,13 +28,13 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")] = False,
 ) -> None:
     """Show how things stand: what is done, what waits, what failed, who works."""
-    with open_desk(config) as desk:
+    with open_tools(config) as tools:
         if as_json:
-            say(to_json(desk.reports.status()))
+            say(to_json(tools.reports.status()))
         elif watch:
-            _watch(desk)
+            _watch(tools)
         else:
-            console().print(screen.status(desk.reports.status(), rate=None))
+            console().print(screen.status(tools.reports.status(), rate=None))
 
 
 def failures(
@@ -45,18 +45,18 @@ def failures(
 ) -> None:
     """List the images that failed for good, and why."""
     chosen = reason_of(reason)
-    with open_desk(config) as desk:
-        found = desk.reports.failures(chosen, limit)
+    with open_tools(config) as tools:
+        found = tools.reports.failures(chosen, limit)
         if as_json:
-            say(to_json({"counts": desk.reports.dead(), "failures": found}))
+            say(to_json({"counts": tools.reports.dead(), "failures": found}))
         else:
             console().print(screen.failures(found))
 
 
 def why(image_id: str, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Tell all that is known of one image. Exit status 1 when there is no such image."""
-    with open_desk(config) as desk:
-        found = desk.reports.why(image_id)
+    with open_tools(config) as tools:
+        found = tools.reports.why(image_id)
         if as_json:
             say(to_json({"image_id": found.image_id, "verdict": found.verdict, "known": found}))
         else:
@@ -71,28 +71,28 @@ def similar(
     as_json: JsonOption = False,
 ) -> None:
     """List the images nearest to one, by the cosine of their vectors. No daemon has to run."""
-    with open_desk(config) as desk:
-        found = _nearest(desk, what, k, config)
+    with open_tools(config) as tools:
+        found = _nearest(tools, what, k, config)
     if as_json:
         say(to_json(found))
     else:
         console().print(screen.neighbours(found))
 
 
-def _watch(desk: "Desk") -> None:
-    before = desk.reports.status()
+def _watch(tools: "Tools") -> None:
+    before = tools.reports.status()
     with stop_request() as stop, Live(screen.status(before, rate=None), console=console()) as live:
         while not stop.wait(WATCH_SECONDS):
-            now = desk.reports.status()
+            now = tools.reports.status()
             live.update(screen.status(now, rate=rate(before, now)))
             before = now
 
 
-def _nearest(desk: "Desk", what: str, k: int, config: Path | None) -> "Sequence[Neighbour]":
+def _nearest(tools: "Tools", what: str, k: int, config: Path | None) -> "Sequence[Neighbour]":
     if likeness.is_picture(what):
-        return desk.similar.to_vector(_embed(what, config), k)
+        return tools.similar.to_vector(_embed(what, config), k)
     try:
-        return desk.similar.to_image(what, k)
+        return tools.similar.to_image(what, k)
     except NotFoundError as error:
         raise likeness.unknown(what, error) from error
 

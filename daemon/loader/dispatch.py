@@ -9,7 +9,7 @@ from collections.abc import Callable
 from daemon.clock import Clock
 from daemon.errors import Reason
 from daemon.loader.child import Child
-from daemon.loader.desk import Desk
+from daemon.loader.foreman import Foreman
 from daemon.loader.nursery import Nursery
 from daemon.loader.options import LoaderOptions
 from daemon.loader.tasks import Phase, Task
@@ -29,9 +29,9 @@ Act = Callable[[], None]
 class Dispatcher:
     """Runs `run` in its thread; other threads `call`."""
 
-    def __init__(self, options: LoaderOptions, desk: Desk, nursery: Nursery, clock: Clock) -> None:
+    def __init__(self, options: LoaderOptions, foreman: Foreman, nursery: Nursery, clock: Clock) -> None:
         self._options = options
-        self._desk = desk
+        self._foreman = foreman
         self._nursery = nursery
         self._clock = clock
         self._acts: deque[Act] = deque()
@@ -71,10 +71,10 @@ class Dispatcher:
         self._closing = True
 
     def take(self, task: Task) -> None:
-        self._desk.take(task, self._clock.monotonic())
+        self._foreman.take(task, self._clock.monotonic())
 
     def stored(self, task: Task, answer: bytes | Exception | None) -> None:
-        self._desk.stored(task, answer, self._clock.monotonic())
+        self._foreman.stored(task, answer, self._clock.monotonic())
 
     def begin_drain(self) -> None:
         self._draining = True
@@ -110,10 +110,10 @@ class Dispatcher:
         while child.listening and self.heard(child):
             pass
         now = self._clock.monotonic()
-        self._desk.buried(child, self._nursery.bury(child, now), now)
+        self._foreman.buried(child, self._nursery.bury(child, now), now)
 
     def _give_up(self) -> list[Claim]:
-        return self._desk.give_up(self._nursery.children)
+        return self._foreman.give_up(self._nursery.children)
 
     def _abandon(self, selector: selectors.BaseSelector) -> None:
         try:
@@ -127,11 +127,11 @@ class Dispatcher:
         now = self._clock.monotonic()
         self._nursery.keep(normal=self._options.processes, solo=self._solo_wanted(), now=now)
         if not self._draining:
-            self._desk.dispatch(self._nursery.children, now)
+            self._foreman.dispatch(self._nursery.children, now)
         elif not self.in_hand():
             self.idle.set()
         if self._nursery.broken():
-            self._desk.fail_waiting(Reason.LOADER_LOST, "no loader can be started")
+            self._foreman.fail_waiting(Reason.LOADER_LOST, "no loader can be started")
         for key, _ in selector.select(self._patience(now)):
             self._attend(key)
         self._end_overdue(self._clock.monotonic())
@@ -147,7 +147,7 @@ class Dispatcher:
 
     def _solo_wanted(self) -> int:
         alone = (child.tasks for child in self._nursery.children if child.solo)
-        return int(bool(self._desk.waiting(solo=True) or any(alone)))
+        return int(bool(self._foreman.waiting(solo=True) or any(alone)))
 
     def _patience(self, now: float) -> float | None:
         """Seconds until something has to be looked at, even if nothing happens."""
@@ -157,10 +157,10 @@ class Dispatcher:
         return None if first is None else max(0.0, first - now)
 
     def _look_again(self) -> float:
-        return CROWD_LOOK if self._desk.holding_back else LOOK_AGAIN
+        return CROWD_LOOK if self._foreman.holding_back else LOOK_AGAIN
 
     def _anyone_waits(self) -> bool:
-        return bool(self._desk.waiting(solo=False) or self._desk.waiting(solo=True))
+        return bool(self._foreman.waiting(solo=False) or self._foreman.waiting(solo=True))
 
     def _deadline(self, task: Task) -> float | None:
         match task.phase:
@@ -194,7 +194,7 @@ class Dispatcher:
         if report.step is Step.READY:
             self._nursery.welcome(child, now)
             return
-        self._desk.report(child, report, now)
+        self._foreman.report(child, report, now)
         if report.step in (Step.LOADED, Step.FAILED):
             self._nursery.served(child)
         if report.step is Step.LOST or report.reason is Reason.DECODER_MEMORY:

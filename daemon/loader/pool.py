@@ -14,10 +14,10 @@ from itertools import count
 
 from daemon.clock import Clock, SystemClock
 from daemon.loader.crowd import Crowd
-from daemon.loader.desk import Desk
 from daemon.loader.dispatch import Dispatcher
 from daemon.loader.endings import Deliver, Endings
 from daemon.loader.events import Emit, Event
+from daemon.loader.foreman import Foreman
 from daemon.loader.location import host_key
 from daemon.loader.nursery import Nursery
 from daemon.loader.options import LoaderOptions
@@ -97,7 +97,7 @@ class LoaderPool:
         self._slots = Slots(common=options.slots, urgent=options.urgent_slots)
         self._arena = make_arena(slots=options.all_slots, size=options.input_size)
         self._stored = StoredReader(read_stored, self._answered)
-        self._desk = Desk(
+        self._foreman = Foreman(
             options=options,
             slots=self._slots,
             endings=Endings(slots=self._slots, arena=self._arena, deliver=deliver, emit=emit),
@@ -112,7 +112,7 @@ class LoaderPool:
             selector=selectors.DefaultSelector(),
             emit=emit,
         )
-        self._dispatcher = Dispatcher(options, self._desk, self._nursery, clock)
+        self._dispatcher = Dispatcher(options, self._foreman, self._nursery, clock)
         self._thread = threading.Thread(target=self._run, name="loader-pool", daemon=True)
 
     def start(self) -> None:
@@ -154,7 +154,7 @@ class LoaderPool:
 
     def withdraw(self, claim: Claim) -> None:
         """Nobody waits for this claim any more: if no loader has it, it comes back as `Released`."""
-        self._dispatcher.call(partial(self._desk.withdraw, claim.token))
+        self._dispatcher.call(partial(self._foreman.withdraw, claim.token))
 
     def in_hand(self) -> int:
         """Images that were submitted, and have neither failed nor had their pixels released."""
@@ -187,10 +187,10 @@ class LoaderPool:
             start_failures=self._nursery.failures,
             broken=self._nursery.broken(),
             last_words=self._nursery.last_words,
-            waiting=self._desk.waiting(solo=False) + self._desk.waiting(solo=True),
+            waiting=self._foreman.waiting(solo=False) + self._foreman.waiting(solo=True),
             loading=sum(len(child.tasks) for child in children),
-            hosts_left_alone=self._desk.hosts.left_alone(self._clock.monotonic()),
-            hosts_failing=self._desk.hosts.failing(self._clock.monotonic()),
+            hosts_left_alone=self._foreman.hosts.left_alone(self._clock.monotonic()),
+            hosts_failing=self._foreman.hosts.failing(self._clock.monotonic()),
             free=self.free(),
             slots=self._options.slots,
         )

@@ -188,7 +188,7 @@ def test_workers_and_a_node_that_die_cost_nothing(
     with backfill(given, cluster.address) as process:
         with holding(web, 2 * UNIT + 1, IMAGES):
             wait_for_vectors(tables, UNIT - 1)
-            for stage in ("_Load", "_Embed", "Desk"):
+            for stage in ("_Load", "_Embed", "LocalLedger"):
                 os.kill(next(iter(workers(CLUSTER, stage))), signal.SIGKILL)
             cluster.kill_one()
         status, out = end_of(process)

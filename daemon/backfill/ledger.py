@@ -1,4 +1,4 @@
-"""The desk: one connection to the database, through which workers claim, renew and store."""
+"""The ledger: what workers claim, renew and store through, over the few connections that the database is asked for."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ PATIENCE_SECONDS = 300.0
 """So long a worker waits for PostgreSQL to come back; then the leg ends, and another is begun."""
 
 
-class Counter(Protocol):
-    """What workers see of a desk, wherever it is."""
+class Ledger(Protocol):
+    """What workers see of a ledger, wherever it is."""
 
     def claim(self, span: Span, token: UUID) -> list[Claim]: ...
     def renew(self, claims: Sequence[Claim]) -> int: ...
@@ -34,8 +34,8 @@ class Counter(Protocol):
     def write(self, outcomes: Sequence[Outcome]) -> Written: ...
 
 
-class Desk:
-    """A `Counter` with a connection of its own. While PostgreSQL is away it waits, up to `patience` seconds.
+class LocalLedger:
+    """A `Ledger` with a connection of its own. While PostgreSQL is away it waits, up to `patience` seconds.
 
     Every call may be made again: claims by their token, outcomes by their fence.
     """
@@ -88,7 +88,7 @@ class Desk:
         deadline, pause = time.monotonic() + self._patience, Pause()
         while True:
             if self._closed:
-                raise DatabaseUnavailableError("this desk is closed: the leg is over")
+                raise DatabaseUnavailableError("this ledger is closed: the leg is over")
             try:
                 return work()
             except DatabaseUnavailableError:
@@ -117,8 +117,8 @@ def jobs(order: Order, pool: Pool) -> SpanJobs:
     )
 
 
-def keep(desk: Counter, claims: Sequence[Claim]) -> None:
+def keep(ledger: Ledger, claims: Sequence[Claim]) -> None:
     """Renews leases that change hands. Where that cannot be done just now they may run out, and the fence holds."""
     if claims:
         with suppress(DatabaseUnavailableError):
-            desk.renew(claims)
+            ledger.renew(claims)

@@ -10,7 +10,7 @@ from daemon.db.retry import Retries
 from daemon.db.similar import Similar
 
 
-class Desk:
+class Tools:
     """The database for a command. Raises `DatabaseError` with the remedy where nobody has made the schema yet."""
 
     def __init__(self, pool: Pool, names: Names, *, notify: bool = True) -> None:

@@ -1,11 +1,10 @@
-"""What becomes of the tasks: which goes to which loader, what a report means, and who pays for a death.
+"""The foreman: which task goes to which loader, what becomes of it, and who pays for a loader's death.
 
 Touched by the dispatcher's thread only. The deciding is done by the pure parts (`intake` and `hosts`: what is next;
 `verdict`: whose fault a death was); nothing here waits.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import chain
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from daemon.loader.crowd import Crowd
 from daemon.loader.endings import Endings
 from daemon.loader.events import Emit, HostLeftAlone
 from daemon.loader.hosts import SPACING, HostBook
-from daemon.loader.intake import Intake
+from daemon.loader.lane import Lane
 from daemon.loader.location import LONGEST, is_too_long
 from daemon.loader.options import LoaderOptions
 from daemon.loader.shared import anonymous_file
@@ -31,18 +30,7 @@ BUSY_SECONDS = 5.0
 """When an image of a busy host should come again."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Lane:
-    """Tasks that run among others, or those that run alone; and those of them that wait for the database."""
-
-    intake: Intake = field(default_factory=Intake)
-    reading: dict[int, Task] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.intake) + len(self.reading)
-
-
-class Desk:
+class Foreman:
     """All tasks between `take` and delivery. `ask_stored` starts the reading of a row's bytes."""
 
     def __init__(
@@ -193,11 +181,7 @@ class Desk:
             self._endings.fail(task, reason, detail)
 
     def _take_waiting(self) -> list[Task]:
-        tasks = []
-        for lane in self._lanes.values():
-            tasks += [*lane.intake.remove(lambda _: True), *lane.reading.values()]
-            lane.reading.clear()
-        return tasks
+        return [task for lane in self._lanes.values() for task in lane.clear()]
 
     def _advance(self, task: Task, lane: Lane, child: Child, now: float) -> None:
         if isinstance(task.claim.location, StoredBytes) and task.file is None:
