@@ -41,6 +41,8 @@ PREFIX = "VECTORD_"
 DELIMITER = "__"
 CREDENTIAL = "database_dsn"
 """The systemd credential that holds the DSN."""
+OLD_DEVICE = "GPU_DEVICE"
+OLD_PORT = "POSTGRES_PORT"
 OLD_NAMES = {
     "GPU_MEMORY_GROWTH": ("engine", "memory_growth"),
     "MODEL_INPUT_SIZE": ("model", "input_size"),
@@ -111,7 +113,7 @@ def load(path: Path | None = None) -> Settings:
             credential, old_names = (InitSettingsSource(settings_cls, init_kwargs=values) for values in given)
             return credential, _Environment(settings_cls), old_names, TomlConfigSettingsSource(settings_cls, path)
 
-    mistakes = list(_unknown_variables(os.environ))
+    mistakes = [*_unknown_variables(os.environ), *_no_port(os.environ)]
     try:
         settings = Layers()
     except ValidationError as error:
@@ -153,7 +155,7 @@ def _from_old_names(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, (section, key) in OLD_NAMES.items():
         if name in environment:
             values.setdefault(section, {})[key] = environment[name]
-    if device := environment.get("GPU_DEVICE"):
+    if device := environment.get(OLD_DEVICE):
         values.setdefault("engine", {})["device"] = f"gpu:{device}" if device.isdigit() else device.lower()
     parts = {part: environment[f"POSTGRES_{part}"] for part in DSN_PARTS if environment.get(f"POSTGRES_{part}")}
     if parts:
@@ -168,10 +170,19 @@ def _quoted(value: str) -> str:
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     """Variables with our prefix that name no section: else a slip of the pen would go unnoticed."""
+    known = [f"{PREFIX}{section}{DELIMITER}{key}".upper() for section, keys in _keys().items() for key in keys]
     for name in environment:
         section, delimiter, _ = name.removeprefix(PREFIX).lower().partition(DELIMITER)
         if name.startswith(PREFIX) and (section not in Settings.model_fields or not delimiter):
-            yield f"{name}: no such key{suggestion(section, list(Settings.model_fields))}"
+            yield f"{name}: no such key{suggestion(name, known)}"
+
+
+def _no_port(environment: Mapping[str, str]) -> Iterator[str]:
+    """What container platforms put there for a service called postgres: libpq would blame a DSN that nobody wrote."""
+    port = environment.get(OLD_PORT, "")
+    overruled = "database.dsn" in _set_by(environment) or credential(environment, CREDENTIAL)
+    if port and not port.isdigit() and not overruled:
+        yield f"{OLD_PORT}: it should be a number; unset it where database.dsn says all"
 
 
 def _keys() -> dict[str, list[str]]:
@@ -180,6 +191,7 @@ def _keys() -> dict[str, list[str]]:
 
 def _set_by(environment: Mapping[str, str]) -> dict[str, str]:
     """The variable of each key that has one: ours, which wins, or the replaced service's."""
-    old = {f"{section}.{key}": name for name, (section, key) in OLD_NAMES.items() if name in environment}
+    names = OLD_NAMES | {OLD_DEVICE: ("engine", "device")}
+    old = {f"{section}.{key}": name for name, (section, key) in names.items() if name in environment}
     ours = [name for name in environment if name.upper().startswith(PREFIX)]
     return old | {name[len(PREFIX) :].lower().replace(DELIMITER, "."): name for name in ours}

@@ -22,6 +22,8 @@ def explain(details: Sequence[ErrorDetails], known: Known, set_by: Mapping[str, 
         alike = list(found)
         if alike[0]["type"] == "extra_forbidden":
             yield f"{key}: no such key{_suggestion_for(key, known)}"
+        elif alike[0]["type"] == "model_type":
+            yield f"{key}: it should be a section, with keys such as {known[key][0]}"
         elif alike[0]["type"] == "tuple_type":
             as_json = f"; in the environment as JSON: {set_by[key]}='[…]'" if key in set_by else ""
             yield f"{key}: it should be a list{as_json}"
@@ -44,18 +46,30 @@ def _key(detail: ErrorDetails) -> str:
 
 def _suggestion_for(key: str, known: Known) -> str:
     section, _, name = key.partition(".")
-    return suggestion(name, known[section]) if name else suggestion(section, list(known))
+    near = suggestion(name, known[section]) if name else suggestion(section, list(known))
+    return near or _elsewhere(name or section, known)
+
+
+def _elsewhere(name: str, known: Known) -> str:
+    """The keys of this very name in other sections, as the end of a sentence."""
+    places = [f"{section}.{name}" for section, keys in known.items() if name in keys]
+    return f"; did you mean {' or '.join(places)}?" if places else ""
 
 
 def _wanted(alike: Sequence[ErrorDetails]) -> str:
     """Of a key that takes this or that, pydantic tells what is wrong with it as the one and as the other."""
-    words = [detail["msg"].removeprefix("Value error, ").partition(", unable to")[0] for detail in alike]
+    words = [_told(detail).removeprefix("Value error, ").partition(", unable to")[0] for detail in alike]
     words = [text.replace("Input should be ", SHOULD) for text in words]
     return ", or ".join([words[0], *(text.removeprefix(SHOULD) for text in words[1:])])
 
 
+def _told(detail: ErrorDetails) -> str:
+    """Pydantic's words; of a path it names Python's class."""
+    return f"{SHOULD}a path" if detail["type"] == "path_type" else detail["msg"]
+
+
 def _given(key: str, value: Any) -> str:
-    if key.startswith(f"{SECRETIVE}.") or not isinstance(value, str | int | float):
+    if key.partition(".")[0] == SECRETIVE or not isinstance(value, str | int | float):
         return ""
     text = repr(value)
     return f", not {text}" if len(text) <= LONGEST_QUOTE else ""

@@ -14,9 +14,9 @@ case ${1-} in
     shift
     ;;
 esac
-# `vectord`, `vectord --help` and `vectord status --help` read no configuration.
+# `vectord`, `vectord --help` and `vectord status -h` read no configuration.
 case " $* " in
-*" --config"* | *" -c "* | *" --help "* | "  " | " -"*) exec "$python" -P -m daemon "$@" ;;
+*" --config"* | *" -c "* | *" --help "* | *" -h "* | "  " | " -"*) exec "$python" -P -m daemon "$@" ;;
 esac
 command=$1
 shift

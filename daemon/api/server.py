@@ -68,7 +68,9 @@ def listen(host: str, port: int, key: str = "http.port") -> socket.socket:
         return _listening(host, port)
     except OSError as error:
         kind = AddressError if error.errno in MAY_PASS else ConfigurationError
-        raise kind(f"http.host, {key}: cannot listen on {host}:{port}: {error.strerror}") from error
+        raise kind(
+            f"http.host, {key}: cannot listen on {host}:{port}: {error.strerror}; set them to what is free"
+        ) from error
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -14,11 +14,13 @@ from daemon import VERSION
 from daemon.cli.changing import index, reprocess, retry
 from daemon.cli.looking import failures, similar, status, why
 from daemon.cli.working import backfill, check, demo, init, run
-from daemon.errors import ConfigurationError, DatabaseUnavailableError, VectordError
+from daemon.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, VectordError
 from daemon.redact import redact
 
 REMEDY = "see that it runs, and correct database.dsn; `python -m daemon check` looks at all the rest"
 """Where PostgreSQL is away."""
+REFUSED = "`python -m daemon check` says what is missing or not allowed, and its remedy"
+"""Where PostgreSQL refuses, and nobody has put it into other words."""
 
 app = typer.Typer(
     name="vectord",
@@ -26,6 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -60,8 +63,16 @@ def main() -> None:
 
 
 def _with_remedy(error: VectordError) -> VectordError:
-    """What libpq says of a server that it cannot reach names no key; what is made of it elsewhere says enough."""
-    return type(error)(f"{error}\n→ {REMEDY}") if type(error) is DatabaseUnavailableError else error
+    remedy = _remedy(error)
+    return type(error)(f"{error}\n→ {remedy}") if remedy else error
+
+
+def _remedy(error: VectordError) -> str:
+    """What libpq and PostgreSQL say names no key; what is made of them elsewhere says enough."""
+    if type(error) is DatabaseUnavailableError:
+        return REMEDY
+    as_it_came = type(error) is DatabaseError and getattr(error.__cause__, "pgcode", None)
+    return REFUSED if as_it_came else ""
 
 
 def _fail(error: Exception, status: int) -> None:

@@ -26,7 +26,9 @@ def retry(
             count = tools.retries.one(image_id)
         else:
             count = tools.retries.all() if chosen is None else tools.retries.reason(chosen)
-    say(to_json({"retried": count}) if as_json else f"due again: {count}")
+    nothing = f"; nothing of {image_id} has failed for good, `why {image_id}` says more"
+    told = f"due again: {count}{nothing if image_id is not None and not count else ''}"
+    say(to_json({"retried": count}) if as_json else told)
     raise typer.Exit(1 if image_id is not None and not count else 0)
 
 

@@ -17,7 +17,7 @@ from daemon.demo import pictures as gallery
 from daemon.demo.pictures import Picture
 from daemon.demo.summary import SHOWN, Summary, accuracy, show
 from daemon.demo.tables import Neighbour, Progress, Tables
-from daemon.errors import EngineError
+from daemon.errors import ConfigurationError, EngineError
 from daemon.service.signals import StopRequest
 from daemon.telemetry.progress import Reporter
 from daemon.wiring import Daemon
@@ -41,9 +41,19 @@ class Options:
     json: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Where the demo's database and pictures are, and how many."""
+
+    dsn: str
+    base: str
+    images: int
+
+
 def run(settings: Settings, options: Options, stop: StopRequest, console: Console) -> int:
     """Runs it; gives the exit status: 1 when an image that should have a vector has none."""
     with tempfile.TemporaryDirectory(prefix="vectord-demo-") as scratch:
+        _require_weights(options)
         found = _pictures(options, Path(scratch), console)
         with EmbeddedServer(Path(scratch) / "postgres") as server, gallery.serve(found) as base:
             settings = _with_weights(_settings(settings, options, server.dsn), console)
@@ -53,10 +63,17 @@ def run(settings: Settings, options: Options, stop: StopRequest, console: Consol
                 summary = _work(daemon, locations, found, stop, console)
                 show(summary, console)
                 if options.serve:
-                    _stay(daemon, server.dsn, base, stop, console)
+                    _stay(daemon, Host(dsn=server.dsn, base=base, images=len(found)), stop, console)
     if options.json:
         print(json.dumps(summary.as_json()), flush=True)  # noqa: T201 - the command's output
     return 0 if summary.complete else 1
+
+
+def _require_weights(options: Options) -> None:
+    """A slip of the pen is told before anything is drawn or started. Raises `ConfigurationError`."""
+    given = options.weights
+    if given is not None and given not in (wiring.IMAGENET, wiring.UNTRAINED) and not Path(given).expanduser().exists():
+        raise ConfigurationError(f"--weights: there is no file {given}")
 
 
 def _pictures(options: Options, scratch: Path, console: Console) -> dict[int, Picture]:
@@ -147,9 +164,17 @@ def named(nearest: Sequence[Neighbour], found: Mapping[int, Picture]) -> list[tu
     return [(found[image].name, near) for image, near in others.items()]
 
 
-def _stay(daemon: Daemon, dsn: str, base: str, stop: StopRequest, console: Console) -> None:
-    console.print("\nThe daemon stays up. Insert rows and watch; Ctrl-C ends it.", highlight=False)
-    console.print(f"  {shlex.quote(str(PSQL))} '{dsn}'", highlight=False, soft_wrap=True)
-    console.print(f"  pictures: {base}/1, and so on", highlight=False, soft_wrap=True)
-    console.print(f"  API:      {daemon.address}/docs\n  console:  {daemon.address}/", highlight=False, soft_wrap=True)
+def _stay(daemon: Daemon, host: Host, stop: StopRequest, console: Console) -> None:
+    names = daemon.names
+    insert = f"INSERT INTO {names.source_table} ({names.source_id}, {names.source_location})"
+    for line in (
+        "\nThe daemon stays up. Insert rows and watch; Ctrl-C ends it.",
+        f"  {shlex.quote(str(PSQL))} '{host.dsn}'",
+        f"  {insert} VALUES ({host.images + 1}, '{host.base}/1');",
+        f"  pictures: {host.base}/1 to {host.base}/{host.images}",
+        f"  commands: export VECTORD_DATABASE__DSN='{host.dsn}', then `python -m daemon status` and others",
+        f"  API:      {daemon.address}/docs",
+        f"  console:  {daemon.address}/",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     stop.wait()

@@ -27,6 +27,7 @@ REMEDIES = {
     Reason.TLS_FAILURE: "for a server with a certificate of your own, name its authority in fetch.ca_file",
     Reason.FORBIDDEN: "a file has to be readable for the daemon's user; a server has to let it in",
 }
+CA_FILE = "fetch.ca_file"
 LOOK = "see docs/reasons.md; the other images may well do"
 
 
@@ -79,7 +80,7 @@ class Trial:
         if isinstance(result, Loaded):
             self._pool.release(result.slot)
             return Tried()
-        return Tried(silent=True, detail=result.last_words if isinstance(result, LoaderStartFailed) else "it was lost")
+        return Tried(silent=True, detail=result.cause if isinstance(result, LoaderStartFailed) else "it was lost")
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, LoaderStartFailed):
@@ -90,7 +91,8 @@ def judge_made(tried: Tried, options: LoaderOptions) -> Finding:
     """A loader that cannot load this cannot load anything."""
     limits = f"{options.memory_mb} MiB, {options.timeout_seconds:g} s"
     if tried.silent:
-        return problem("loader", f"no loader comes up: {tried.detail}", "see the limits above, and the sandbox's")
+        remedy = f"correct {CA_FILE}" if CA_FILE in tried.detail else "see the limits above, and the sandbox's"
+        return problem("loader", f"no loader comes up: {tried.detail}", remedy)
     if tried.reason is None:
         return ok("loader", f"one came up within its limits ({limits}) and decoded a picture")
     told = (

@@ -31,7 +31,7 @@ BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilen
 IMAGENET_SIZES = (96, 128, 160, 192, 224)
 """Input sizes that have ImageNet weights of their own; the others take those of 224."""
 
-UNWRITABLE = frozenset({errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS})
+UNWRITABLE = frozenset({errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS})
 """What says of a failed fetch that the disk is to blame, and no server."""
 
 SEED = 20180113
@@ -171,7 +171,7 @@ def _fetch(url: str, path: Path, alpha: float, timeout: float, still_wanted: Sti
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise EngineError(
                 f"the ImageNet weights cannot be kept in {path.parent} (key database.state_dir): {error.strerror}; "
-                "make room there, or name a file that is somewhere else in the key model.weights"
+                "mend that, or name a file that is somewhere else in the key model.weights"
             ) from error
         raise EngineError(
             f"the ImageNet weights could not be fetched from {url} ({error}); fetch that file elsewhere and name its "

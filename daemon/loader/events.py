@@ -34,6 +34,11 @@ class LoaderStartFailed:
     pause: float
     last_words: str
 
+    @property
+    def cause(self) -> str:
+        """Of a traceback, the last line says what it is about."""
+        return self.last_words.strip().rpartition("\n")[2]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFinished:

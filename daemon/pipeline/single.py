@@ -67,7 +67,7 @@ class Single:
             case Failure():
                 raise PictureError(result.reason, result.detail)
             case LoaderStartFailed():
-                raise NotServingError(f"no loader can be started: {result.last_words}; `check` says more")
+                raise NotServingError(f"no loader can be started: {result.cause}; `check` says more")
             case _:
                 raise NotServingError("the loaders gave the picture back")
 

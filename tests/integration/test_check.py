@@ -357,6 +357,13 @@ def test_a_loader_that_does_not_come_up(configure: Configure, monkeypatch: pytes
     monkeypatch.setenv("LOADER_TEST_PLUGIN", "there_is_no_such_module")
     level, told = the(configure(), "loader")
     assert (level, "there_is_no_such_module" in told) == (Level.PROBLEM, True)
+    assert "Traceback" not in told
+
+
+def test_certificates_that_are_not_there(configure: Configure) -> None:
+    finding = next(one for one in examine(configure(fetch={"ca_file": "/nowhere.pem"})) if one.check == "loader")
+    assert (finding.level, finding.remedy) == (Level.PROBLEM, "correct fetch.ca_file")
+    assert "Traceback" not in finding.says
 
 
 def test_a_loader_that_cannot_decode(configure: Configure) -> None:

@@ -235,6 +235,8 @@ def test_a_demo_that_stays_up_ends_with_a_client_and_the_consoles_address(enviro
             psql = next(line for line in process.stdout if "psql" in line)
             count = [*shlex.split(psql), "-Atc", "SELECT count(*) FROM ecai.tb_image"]
             assert subprocess.run(count, capture_output=True, text=True, check=True, timeout=TIMEOUT).stdout == "6\n"
+            insert = next(line for line in process.stdout if "INSERT" in line)
+            assert subprocess.run([*shlex.split(psql), "-qc", insert], check=False, timeout=TIMEOUT).returncode == 0
             last = next(line for line in process.stdout if "console:" in line)
             assert "<title>vectord</title>" in requests.get(last.split()[-1], timeout=TIMEOUT).text
             process.send_signal(signal.SIGINT)

@@ -98,7 +98,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_key(tmp_path: Path, monkeyp
         "fetch.allow_networks: it should be networks, such as 10.0.0.0/8, not 'nonsense'",
         "database.pool_size (VECTORD_DATABASE__POOL_SIZE): it should be a valid integer",
         "qeue: no such key; did you mean queue?",
-        "VECTORD_DATABSE__DSN: no such key; did you mean database?",
+        "VECTORD_DATABSE__DSN: no such key; did you mean VECTORD_DATABASE__DSN?",
     ):
         assert part in message
 
@@ -116,6 +116,10 @@ def test_all_mistakes_are_told_at_once_each_with_its_key(tmp_path: Path, monkeyp
         ('[engine]\ndevice = "tpu"', "engine.device: it should be auto, cpu, gpu, or gpu: and a number, not 'tpu'"),
         ('[fetch]\nallow_networks = ["10.1.2.3/8"]', "such as 10.0.0.0/8, not '10.1.2.3/8'"),
         ("[fetch]\nallow_ports = 80", "fetch.allow_ports: it should be a list"),
+        ("[database]\nstate_dir = 5", "database.state_dir: it should be a path"),
+        ('database = "postgresql://u:hunter2@db/x"', "database: it should be a section, with keys such as dsn"),
+        ("lease_seconds = 1", "lease_seconds: no such key; did you mean queue.lease_seconds?"),
+        ("[fetch]\nmemory_mb = 1", "fetch.memory_mb: no such key; did you mean loader.memory_mb?"),
         ("[http]\nport = 99999", "http.port: it should be less than or equal to 65535, not 99999"),
     ],
 )
@@ -136,6 +140,29 @@ def test_a_mistake_in_the_environment_names_its_variable(monkeypatch: pytest.Mon
     told = str(caught.value)
     assert "queue.lease_seconds (VECTORD_QUEUE__LEASE_SECONDS): it should be a valid number, not 'soon'" in told
     assert "model.alpha (MODEL_ALPHA): it should be one of" in told
+
+
+def test_one_underscore_instead_of_two_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECTORD_QUEUE_LEASE_SECONDS", "3")
+    with pytest.raises(ConfigurationError, match=r"did you mean VECTORD_QUEUE__LEASE_SECONDS\?"):
+        load()
+
+
+def test_a_whole_section_in_the_environment_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECTORD_DATABASE", "host=db password=hunter2")
+    with pytest.raises(ConfigurationError, match=r"did you mean VECTORD_DATABASE__DSN\?") as caught:
+        load()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_wrong_value_of_an_old_name_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPU_DEVICE", "x")
+    monkeypatch.setenv("POSTGRES_PORT", "tcp://10.0.0.1:5432")
+    with pytest.raises(ConfigurationError, match=r"(?s)POSTGRES_PORT: it should be a number.*\(GPU_DEVICE\): it"):
+        load()
+    monkeypatch.delenv("GPU_DEVICE")
+    monkeypatch.setenv("VECTORD_DATABASE__DSN", "host=db")
+    assert load().database.dsn.get_secret_value() == "host=db"
 
 
 def test_a_mistake_quotes_nothing_of_the_database(tmp_path: Path) -> None:

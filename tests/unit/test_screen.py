@@ -16,7 +16,7 @@ from daemon.db.figures import Certainty, Figure
 from daemon.db.findings import Backlog, FailureSeen, Status, SweepSeen, WorkerSeen
 from daemon.db.similar import Neighbour
 from daemon.demo import summary
-from daemon.errors import ConfigurationError, DatabaseUnavailableError, TooSlowError
+from daemon.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, TooSlowError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ODD = "[/x] CLIP [vit-b]"
@@ -27,6 +27,14 @@ def shown(what: RenderableType, width: int = 200) -> str:
     out = io.StringIO()
     Console(file=out, width=width).print(what)
     return out.getvalue()
+
+
+def refused(words: str, kind: type[Exception]) -> Exception:
+    """PostgreSQL's own words, as the driver's seam passes them on."""
+    error, cause = kind(words), Exception()
+    cause.pgcode = "42501"  # type: ignore[attr-defined]  # psycopg2's errors have one that cannot be set
+    error.__cause__ = cause
+    return error
 
 
 def put_together(table: str) -> str:
@@ -45,6 +53,8 @@ def test_an_error_keeps_its_brackets(capsys: pytest.CaptureFixture[str]) -> None
     [
         (DatabaseUnavailableError("no route"), "error: no route\n→ see that it runs, and correct database.dsn; "),
         (TooSlowError("too slow"), "error: too slow\n"),
+        (refused("permission denied", DatabaseError), "error: permission denied\n→ `python -m daemon check` says "),
+        (DatabaseError("run `init` first"), "error: run `init` first\n"),
     ],
 )
 def test_who_finds_no_database_learns_what_to_do(
