@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -139,6 +140,13 @@ def named_ids() -> Iterator[None]:
         if sqlstate(error) in IMPOSSIBLE_ID:
             raise ImpossibleIdError(f"there is no such image: {error}") from error
         raise
+
+
+def is_addressed(connection: Connection) -> bool:
+    """Whether the server has said something to one that asked nothing: as a rule, that it is over."""
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def cut(connection: Connection) -> None:

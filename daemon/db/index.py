@@ -6,7 +6,7 @@ faster than letting it grow, so that a bulk load is best done without.
 
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from daemon.db.catalog import Catalog, Column
@@ -103,14 +103,21 @@ class VectorIndex:
             invalid=[name for name, valid in rows if not valid],
         )
 
-    def _drop(self, names: Sequence[str]) -> None:
+    @contextmanager
+    def _patient(self) -> Iterator[Cursor]:
+        """A session of its own, which no timeout ends."""
         with self._pool.autocommit() as cursor:
+            cursor.execute(self._queries["patient"])
+            yield cursor
+
+    def _drop(self, names: Sequence[str]) -> None:
+        with self._patient() as cursor:
             for statement in _drops(names):
                 cursor.execute(statement)
 
     def _run(self, statements: Sequence[str]) -> Iterator[Progress]:
         """Runs them on a session of their own. What they leave half-done when they fail is cleared away."""
-        with self._pool.autocommit() as cursor, ThreadPoolExecutor(1) as threads:
+        with self._patient() as cursor, ThreadPoolExecutor(1) as threads:
             if self._memory_mb is not None:
                 cursor.execute(self._queries["index_memory"], {"memory": f"{self._memory_mb}MB"})
             running = threads.submit(_execute, cursor, statements)

@@ -6,7 +6,7 @@ from threading import BoundedSemaphore, Lock
 from time import monotonic
 from weakref import WeakKeyDictionary
 
-from daemon.db.driver import Connection, Cursor, connect, cut, mapped_errors, sqlstate
+from daemon.db.driver import Connection, Cursor, connect, cut, is_addressed, mapped_errors, sqlstate
 from daemon.errors import VectordError
 
 KEPT = frozenset({"", "22", "23", "40", "55", "P0"})
@@ -122,10 +122,16 @@ class Pool:
                 self.in_use -= 1
 
     def _take(self) -> Connection:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
+        while (idle := self._take_idle()) is not None:
+            # A restart, idle_session_timeout or an operator ends sessions that idle: nobody's work need fail of that.
+            if not is_addressed(idle):
+                return idle
+            _close([idle])
         return self._connect()
+
+    def _take_idle(self) -> Connection | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
 
     def _connect(self) -> Connection:
         """One that begins no transaction by itself."""

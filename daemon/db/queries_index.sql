@@ -19,5 +19,11 @@ SELECT pid FROM pg_stat_progress_create_index WHERE relid = %(oid)s LIMIT 1
 -- name: index_progress
 SELECT phase, blocks_done, blocks_total FROM pg_stat_progress_create_index WHERE pid = %(pid)s
 
+-- name: patient
+-- For a session that builds, or drops: it may take hours, and waits for the transactions of others. What is set for the
+-- role or the database bounds statements of a service.
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout')
+
 -- name: index_memory
 SELECT set_config('maintenance_work_mem', %(memory)s, false)

@@ -12,11 +12,13 @@ SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0)),
 SELECT cursor_id, highest_id, cycle, cycle_looked, cycle_found, cycle_left_out FROM {sweep} FOR UPDATE
 
 -- name: targets
--- The model that counts, the generation, since when a forced reprocess walks, and whether one is not over.
+-- The model that counts, the generation, since when a forced reprocess walks, whether one is not over, and whether a run
+-- has more to queue.
 SELECT (SELECT value FROM {setting} WHERE key = 'model'),
        coalesce((SELECT generation FROM {reprocess} ORDER BY id DESC LIMIT 1), 0),
        (SELECT max(started_at) FROM {reprocess} WHERE forced AND walked_at IS NULL),
-       EXISTS (SELECT FROM {reprocess} WHERE ended_at IS NULL)
+       EXISTS (SELECT FROM {reprocess} WHERE ended_at IS NULL),
+       EXISTS (SELECT FROM {run} WHERE ended_at IS NULL AND walked_at IS NULL)
 
 -- name: depth
 {depth}

@@ -43,11 +43,15 @@ class SweepOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Targets:
-    """What the tick goes by: `forced_since` is when the forced reprocess began that walks now."""
+    """What the tick goes by: `forced_since` is when the forced reprocess began that walks now.
+
+    `run_walks`: a run that somebody asked for has more to queue.
+    """
 
     present: str | None
     forced_since: datetime | None
     reprocessing: bool
+    run_walks: bool
 
 
 class SweepWindow:
@@ -95,7 +99,7 @@ class _Tick:
         swept = replace(self._stand(targets), cycle=position.cycle, cycle_found=position.found, cursor=position.cursor)
         if swept.standing is not Standing.PRESENT:
             return swept
-        room = self._room()
+        room = self._room(targets)
         if not room:
             self._save(position, position)
             return replace(swept, full=True)
@@ -146,14 +150,16 @@ class _Tick:
         return Position(cursor=cursor, highest=highest, cycle=cycle, looked=looked, found=found, left_out=left_out)
 
     def _targets(self) -> _Targets:
-        model, generation, forced_since, reprocessing = self._one("targets")
+        model, generation, forced_since, reprocessing, run_walks = self._one("targets")
         present = None if model is None else with_generation(model, generation)
-        return _Targets(present=present, forced_since=forced_since, reprocessing=reprocessing)
+        return _Targets(present=present, forced_since=forced_since, reprocessing=reprocessing, run_walks=run_walks)
 
-    def _room(self) -> int:
+    def _room(self, targets: _Targets) -> int:
+        """Half of it where a run walks, too: that comes after the sweep, which could take all of it for days."""
         high_water = self._options.high_water
         pending, workable = self._one("depth", most=most_pending(high_water))
-        return room_left(pending, workable, high_water)
+        room = room_left(pending, workable, high_water)
+        return room // 2 if targets.run_walks else room
 
     def _find(self, after: ImageId | None, targets: _Targets, room: int) -> Found:
         looked, last, missing, held = self._one(

@@ -128,21 +128,24 @@ def read_report(message: dict[str, Any]) -> Report:
     with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
         label = message.get("reason")
         wait = message.get("retry_after")
-        return Report(
+        report = Report(
             step=Step(message["step"]),
             task=int(message["task"]),
             reason=None if label is None else Reason.from_label(str(label)),
             detail=str(message.get("detail", ""))[:LONGEST_DETAIL],
-            retry_after=None if wait is None else _finite(wait),
-            size=int(message.get("size", 0)),
-            seconds=_finite(message.get("seconds", 0.0)),
-            made=int(message.get("made", 0)),
+            retry_after=None if wait is None else _amount(wait),
+            size=int(_amount(message.get("size", 0))),
+            seconds=_amount(message.get("seconds", 0.0)),
+            made=int(_amount(message.get("made", 0))),
         )
+        if report.step is not Step.FAILED or report.reason is not None:
+            return report
     raise ValueError("not a report")
 
 
-def _finite(value: Any) -> float:
+def _amount(value: Any) -> float:
+    """Of bytes or seconds. Metrics, for one, take no others."""
     number = float(value)
-    if not math.isfinite(number):
+    if not math.isfinite(number) or number < 0:
         raise ValueError("not a report")
     return number

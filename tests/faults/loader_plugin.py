@@ -59,6 +59,13 @@ def _nonsense() -> None:
     _loop()
 
 
+def _lie() -> None:
+    """Reports what cannot be of whatever task it may have."""
+    for task in range(100):
+        os.write(int(sys.argv[1]), f'{{"step": "loaded", "task": {task}, "size": -1}}'.encode())
+    _loop()
+
+
 def _linger() -> None:
     """Says into the pipe $FAULTS_LINGER that the decoding has begun, and then never ends."""
     Path(os.environ["FAULTS_LINGER"]).write_text("decoding")
@@ -79,6 +86,7 @@ DEEDS: dict[bytes, Callable[[], None]] = {
     b"exit": _leave,
     b"kill": _kill,
     b"nonsense": _nonsense,
+    b"lie": _lie,
     b"recurse": _recurse,
     b"linger": _linger,
 }

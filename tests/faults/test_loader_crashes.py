@@ -153,8 +153,9 @@ def test_a_picture_that_recurses_without_end_is_just_corrupt(rig: Rig, folder: s
     assert set(rig.pids()) == before
 
 
-def test_a_loader_that_talks_nonsense_is_ended(rig: Rig, good: list[str], folder: str) -> None:
-    bad = fault(folder, "nonsense")
+@pytest.mark.parametrize("deed", ["nonsense", "lie"])
+def test_a_loader_that_talks_nonsense_is_ended(rig: Rig, good: list[str], folder: str, deed: str) -> None:
+    bad = fault(folder, deed)
     results = rig.load([*good[:8], bad, *good[8:16]])
     assert all(reason(results[path]) is None for path in good[:16])
     failed = results[bad]

@@ -6,6 +6,7 @@ import pytest
 
 from daemon.db.index import Progress, VectorIndex
 from daemon.db.names import Names
+from daemon.db.pool import Pool
 from daemon.errors import DatabaseError, DatabaseUnavailableError
 from tests.postgres import Database, MakeDatabase, users_tables, wait_until_blocked
 
@@ -119,6 +120,23 @@ def test_a_cancelled_build_is_told_as_such(database: Database) -> None:
             with pytest.raises(DatabaseUnavailableError, match="cancel"):
                 building.result(60)
     assert database.execute(INDEXES) == []
+
+
+def test_timeouts_set_for_others_end_no_build(database: Database) -> None:
+    database.execute(ROWS.format("real[]::vector(4)"))
+    name = database.execute("SELECT quote_ident(current_database())")[0][0]
+    with closing(database.connect()) as session, closing(Pool(database.dsn, size=2)) as pool:
+        index = VectorIndex(pool, database.names, look_seconds=0.01)
+        index.drop()
+        for timeout in ("statement_timeout", "lock_timeout"):
+            database.execute(f"ALTER DATABASE {name} SET {timeout} = '200ms'")
+        session.cursor().execute("UPDATE tb_hsx_img_value SET model_version = 'x' WHERE image_id = 1")
+        building = index.build()
+        assert next(building).phase.startswith("waiting for writers")
+        session.cursor().execute("SELECT pg_sleep(0.5)")
+        session.commit()
+        list(building)
+    assert [row[1] for row in database.execute(INDEXES)] == [True]
 
 
 @pytest.mark.parametrize("names", [Names(target_vector="nothing"), Names(target_table="public.nothing")])

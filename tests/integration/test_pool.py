@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -105,13 +105,26 @@ def test_there_are_no_more_sessions_than_the_size(pool: Pool) -> None:
         thread.join()
 
 
-def test_a_session_that_broke_is_replaced(pool: Pool, empty_database: str) -> None:
+def end(pids: Iterable[object], dsn: str) -> None:
+    """As an operator does, a restart, or idle_session_timeout; returns when they have ended."""
+    with closing(psycopg2.connect(dsn)) as other, other, other.cursor() as cursor:
+        for pid in pids:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+
+def test_a_session_that_broke_is_replaced(pool: Pool) -> None:
     first = ask(pool, "SELECT pg_backend_pid()")
-    with closing(psycopg2.connect(empty_database)) as other, other, other.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (first,))
     with pytest.raises(DatabaseUnavailableError, match=r"57P01|closed the connection"):
-        ask(pool, "SELECT 1")
+        ask(pool, "SELECT pg_terminate_backend(pg_backend_pid())")
     assert ask(pool, "SELECT pg_backend_pid()") != first
+
+
+def test_sessions_that_ended_while_they_idled_are_replaced_and_nobody_notices(pool: Pool, empty_database: str) -> None:
+    with pool.transaction():
+        under = ask(pool, "SELECT pg_backend_pid()")
+    over = ask(pool, "SELECT pg_backend_pid()")
+    end({under, over}, empty_database)
+    assert ask(pool, "SELECT pg_backend_pid()") not in {under, over}
 
 
 def test_a_session_bears_no_grudge(pool: Pool, empty_database: str) -> None:

@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from daemon.db.runs import Fed, Run, Runs
-from daemon.db.sweep import SweepOptions
+from daemon.db.sweep import SweepOptions, SweepWindow
 from daemon.errors import DatabaseUnavailableError
-from daemon.reprocess import SWEEP_PAYLOAD
+from daemon.reprocess import SWEEP_PAYLOAD, model_of
 from tests.postgres import LAYOUTS, Database, MakeDatabase, users_tables
 
 SIGNATURE = "vectord:mobilenetv2_1.0_224:1a2b3c4d:g0"
@@ -151,6 +151,28 @@ def test_the_queue_is_fed_as_far_as_there_is_room(untriggered: Database) -> None
     assert runs.step(SIGNATURE).queued == 5
     work_off(untriggered, runs, run)
     assert counted(look(runs, run)) == (30, 30, 0, 0)
+
+
+def test_a_run_gets_on_beside_a_sweep_that_has_more_than_the_queue_takes(untriggered: Database) -> None:
+    untriggered.execute("INSERT INTO vectord.setting VALUES ('model', %s)", (model_of(SIGNATURE),))
+    untriggered.insert(range(1, 1001))
+    finish(untriggered, range(501, 1001))
+    options = SweepOptions(window=50, high_water=20)
+    sweep = SweepWindow(untriggered.pool, untriggered.names, options)
+    runs = Runs(untriggered.pool, untriggered.names, options)
+    sweep.step(SIGNATURE)
+    run, ticks = ask(runs, 30, forced=True), 0
+    while not look(runs, run).over:
+        finish(untriggered, pending(untriggered)[:10])
+        assert sweep.step(SIGNATURE).queued
+        runs.step(SIGNATURE)
+        assert len(pending(untriggered)) <= 20
+        ticks += 1
+        assert ticks < MOST_STEPS
+    assert counted(look(runs, run)) == (30, 30, 0, 0)
+    # All the room is the sweep's again.
+    finish(untriggered, pending(untriggered))
+    assert sweep.step(SIGNATURE).queued == 20
 
 
 def test_a_failure_and_an_image_that_goes_are_counted_as_what_they_are(untriggered: Database) -> None:

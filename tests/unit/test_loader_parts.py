@@ -179,6 +179,12 @@ def test_reports_survive_the_wire(report: Report) -> None:
         {"step": "failed", "task": 1, "reason": "gone", "retry_after": "soon"},
         {"step": "failed", "task": 1, "reason": "gone", "retry_after": float("nan")},
         {"step": "loaded", "task": float("inf")},
+        # Each of these would end the parent's thread, or count a host's images down twice.
+        {"step": "loaded", "task": 1, "size": -1},
+        {"step": "loaded", "task": 1, "size": 10**400},
+        {"step": "loaded", "task": 1, "seconds": -0.5},
+        {"step": "failed", "task": 1, "reason": "gone", "retry_after": -1},
+        {"step": "failed", "task": 1},
     ],
 )
 def test_what_is_no_report(message: dict[str, object]) -> None:
