@@ -116,6 +116,27 @@ def test_room_for_others_is_no_reason_to_ask_a_queue_that_ran_dry() -> None:
     assert stage._seconds_left(SystemClock().monotonic()) > DEADLINE
 
 
+def test_nothing_is_claimed_while_another_model_counts_and_all_of_it_afterwards() -> None:
+    queue, submitted = FakeQueue([make_claim(1)]), Submitted()
+    stage = claim_stage(queue, Inflight(4), submitted, Heard())
+    stage.suspend(suspended=True)
+    stage.wake()
+    assert stage._seconds_left(SystemClock().monotonic()) > DEADLINE
+    with running(stage.run, stage.stop):
+        assert queue.asked == []
+        stage.suspend(suspended=False)
+        submitted.wait(1)
+
+
+def test_how_often_it_looks_may_change_while_it_waits() -> None:
+    queue, submitted, heard = FakeQueue(), Submitted(), Heard()
+    stage = claim_stage(queue, Inflight(4), submitted, heard)
+    with running(stage.run, stage.stop):
+        heard.wait(lambda events: len(events) == 1)
+        stage.poll_every(0.01)
+        heard.wait(lambda events: len(events) >= 4)
+
+
 def test_a_database_that_is_away_makes_it_pause_and_try_again() -> None:
     gone = DatabaseUnavailableError("away")
     queue, submitted, heard = FakeQueue([make_claim(1)], errors=[gone]), Submitted(), Heard()
