@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from daemon.clock import SystemClock
-from daemon.events import Event, Locked, Overtaken, Settled
+from daemon.events import Event, Locked, Overtaken, Settled, Worked
 from daemon.pipeline.again import LONGEST_PAUSE, Again
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.inflight import Inflight
@@ -87,6 +87,7 @@ def test_what_was_locked_is_written_again_and_told_once() -> None:
     assert writer.written == store.settled() == [1, 2]
     assert store.told == [(1, True), (2, True)]
     assert [event for event in store.events if isinstance(event, Locked)] == [Locked(count=1)]
+    assert [event.items for event in store.events if isinstance(event, Worked)] == [1, 0, 1]
     assert store.inflight.claims() == []
 
 
