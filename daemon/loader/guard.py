@@ -65,7 +65,6 @@ _TEREDO = IPv6Network("2001::/32")
 _6TO4 = IPv6Network("2002::/16")
 _IETF_PROTOCOLS = IPv6Network("2001::/23")
 _NAT64 = IPv6Network("64:ff9b::/96")
-_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 _CARRIERS = (  # Networks whose last 32 bits are an IPv4 address.
     IPv6Network("::/96"),
     IPv6Network("::ffff:0:0/96"),
@@ -133,13 +132,12 @@ def denied(address: str, rules: Rules) -> str | None:
         return "malformed"
     if _listed(plain, rules.networks):
         return None
-    carried = list(embedded(plain))
-    kinds = (None if _listed(inner, rules.networks) else special(inner) for inner in carried)
-    return next((kind for kind in kinds if kind is not None), None) or (_outer(plain) if carried else special(plain))
+    kinds = (None if _listed(inner, rules.networks) else special(inner) for inner in embedded(plain))
+    return next((kind for kind in kinds if kind is not None), None) or _outer(plain)
 
 
-def _outer(address: IPv6Address | IPv4Address) -> str | None:
-    """What is wrong with a carrier whose IPv4 address is fine: translators and tunnels may be used, others not."""
+def _outer(address: Address) -> str | None:
+    """What is wrong with an address that carries no forbidden one: translators and tunnels may be used."""
     if any(address in network for network in (_NAT64, _6TO4, _TEREDO, IPv6Network("::ffff:0:0/96"))):
         return None
     return special(address)
@@ -172,8 +170,6 @@ def embedded(address: Address) -> Iterator[IPv4Address]:
     if address in _TEREDO:  # The relay's address as it is, the client's with its bits flipped.
         yield _ipv4(bits >> 64)
         yield _ipv4(~bits)
-    if address in _LOCAL_NAT64:  # RFC 6052 2.2 at /48: the address stands around the reserved octet 8.
-        yield _ipv4((bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF)
     if bits >> 32 & 0xFFFFFFFF in _ISATAP:
         yield _ipv4(bits)
 

@@ -25,6 +25,7 @@ def test_an_image_waits_for_a_few_others_as_long_as_it_may_and_no_longer() -> No
     one = batcher(wait=5.0)
     one.add(7, now=100.0)
     assert one.seconds_left(101.0, FEW) == 4.0
+    assert one.seconds_left(101.0, 1) == 4.0
     assert one.seconds_left(105.0, FEW) == 0.0
     assert one.seconds_left(200.0, FEW) == 0.0
     assert one.take() == [7]
@@ -112,6 +113,16 @@ def test_an_ordinary_image_goes_with_every_so_many_urgent_ones() -> None:
         mixed.add(number, now=1.0, urgent=True)
         taken += mixed.take()
     assert [place for place, number in enumerate(taken) if number < 100] == [FAIR_EVERY, 2 * FAIR_EVERY + 1]
+
+
+def test_urgent_images_go_on_where_nothing_else_waits_and_owe_the_next_ordinary_one_its_place() -> None:
+    lonely = batcher(portion=8)
+    for number in range(100, 100 + 3 * FAIR_EVERY):
+        lonely.add(number, now=0.0, urgent=True)
+        assert lonely.take() == [number]
+    lonely.add(1, now=1.0)
+    lonely.add(200, now=1.0, urgent=True)
+    assert lonely.take() == [200, 1]
 
 
 def test_urgent_images_go_between_the_portions_of_a_batch() -> None:

@@ -17,6 +17,16 @@ def test_a_take_that_waits_too_long_comes_back_empty() -> None:
     assert Channel[int]().take(1, timeout=0.01) == []
 
 
+def test_a_take_waits_for_the_first_item() -> None:
+    channel: Channel[int] = Channel()
+    taken: list[list[int]] = []
+    thread = Thread(target=lambda: taken.append(channel.take(2)))
+    thread.start()
+    channel.put(1)
+    thread.join(60)
+    assert taken == [[1]]
+
+
 def test_closing_wakes_whoever_waits() -> None:
     channel: Channel[int] = Channel()
     taken: list[list[int]] = []

@@ -117,6 +117,12 @@ def test_a_listed_network_is_allowed(network: str, address: str) -> None:
     assert denied(address, Rules(networks=(ip_network(network),))) is None
 
 
+def test_a_network_may_be_listed_by_any_address_in_it() -> None:
+    rules = make_rules(FetchOptions(allow_networks=("10.1.2.3/16",)))
+    assert denied("10.1.9.9", rules) is None
+    assert denied("10.2.2.3", rules) is not None
+
+
 def test_a_listed_network_allows_nothing_beside_it() -> None:
     rules = Rules(networks=(ip_network("10.1.0.0/16"),))
     assert denied("10.2.0.1", rules) is not None

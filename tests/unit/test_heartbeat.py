@@ -10,7 +10,7 @@ from daemon.clock import SystemClock
 from daemon.db import generation, reports
 from daemon.errors import DatabaseUnavailableError
 from daemon.events import Event as Happening
-from daemon.events import Hindered
+from daemon.events import Hindered, Worked
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.heartbeat import Heartbeat, beat_seconds
 from daemon.pipeline.inflight import Inflight
@@ -63,6 +63,17 @@ def test_it_renews_what_is_in_flight_again_and_again() -> None:
         assert twice.wait(DEADLINE)
     assert renewed[0] == [claim]
     assert len(heard.of(Hindered)) == 1
+
+
+def test_a_long_lease_is_not_renewed_all_the_time() -> None:
+    heard = Heard()
+    beat = Heartbeat(Leases(), Inflight(4), lease_seconds=60 * DEADLINE, emit=heard)
+    with running(beat.run, beat.stop) as thread:
+        heard.wait(lambda events: len(events) == 1)
+        thread.join(0.05)
+    told = [event for event in heard.events if isinstance(event, Worked)]
+    assert len(told) == 1
+    assert told[0].seconds < DEADLINE
 
 
 def test_a_beat_that_reaches_the_database_again_ends_the_hindrance() -> None:

@@ -222,6 +222,8 @@ def test_files_that_nobody_asked_for_are_not_kept() -> None:
         (Death(status=-signal.SIGKILL, killed_for=Reason.DECODER_TIMEOUT), Reason.DECODER_TIMEOUT),
         (Death(status=-signal.SIGKILL, killed_for=Reason.TOTAL_TIMEOUT), Reason.TOTAL_TIMEOUT),
         (Death(status=-signal.SIGKILL, killed_for=None, peak_bytes=900 * MIB), Reason.DECODER_MEMORY),
+        (Death(status=-signal.SIGKILL, killed_for=None, peak_bytes=513 * MIB), Reason.DECODER_MEMORY),
+        (Death(status=-signal.SIGKILL, killed_for=None, peak_bytes=511 * MIB), None),
         (Death(status=-signal.SIGKILL, killed_for=None, peak_bytes=50 * MIB), None),
         (Death(status=0, killed_for=None), None),
     ],

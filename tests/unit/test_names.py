@@ -22,12 +22,25 @@ def test_a_quoted_name_is_one_name(name: str) -> None:
 
 
 def test_names_are_put_where_they_belong() -> None:
-    names = Names(schema="mine", source_table="a.b.c", source_id='I"d', target_dimension="")
+    names = Names(schema="mine", source_table="a.b.c", source_id='I"d', target_table="d.e.f", target_dimension="")
     assert names.quoted["job"] == '"mine".job'
     assert names.quoted["source"] == '"a"."b.c"'
+    assert names.quoted["target"] == '"d"."e.f"'
+    assert (names.quoted["source_schema"], names.quoted["target_schema"]) == ('"a"', '"d"')
     assert names.quoted["source_id"] == '"I""d"'
-    assert names.quoted["target_dimension"] == names.quoted["and_dimension"] == ""
     assert names.channel == "mine"
+
+
+def test_the_dimension_is_written_where_there_is_a_column_for_it_only() -> None:
+    fields = ("target_dimension", "and_dimension", "and_dimension_value", "and_set_dimension")
+    bare, wide = (Names(target_dimension=column).quoted for column in ("", 'di"m'))
+    assert [bare[field] for field in fields] == [""] * 4
+    assert [wide[field] for field in fields] == [
+        '"di""m"',
+        ', "di""m"',
+        ", %(dimension)s",
+        ', "di""m" = EXCLUDED."di""m"',
+    ]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -84,6 +84,14 @@ def test_a_location_that_a_caller_gave_says_nothing_of_the_image(reason: Reason,
     assert (outcome.delay, outcome.charged) == (0.0, False)
 
 
+@pytest.mark.parametrize("reason", OF_CLASS[FailureClass.SYSTEM])
+def test_a_location_that_a_caller_gave_waits_for_the_system_like_any_other(reason: Reason) -> None:
+    own = failure(reason)
+    outcome = decide(replace(own, claim=replace(own.claim, lent=True)), POLICY, 0.0)
+    assert isinstance(outcome, Retry)
+    assert (outcome.charged, outcome.delay) == (False, backoff(POLICY, SYSTEM_DELAY_ATTEMPTS, 0.0))
+
+
 def test_a_fault_of_the_system_waits_as_long_as_it_is_told() -> None:
     outcome = decide(failure(Reason.HOST_UNAVAILABLE, retry_after=7.0), POLICY, 0.5)
     assert isinstance(outcome, Retry)

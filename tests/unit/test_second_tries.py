@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from daemon.clock import SystemClock
-from daemon.events import Event, Locked, Overtaken, Settled
+from daemon.events import Event, Locked, Overtaken, Settled, Worked
 from daemon.pipeline.again import LONGEST_PAUSE, Again
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.inflight import Inflight
@@ -87,6 +87,7 @@ def test_what_was_locked_is_written_again_and_told_once() -> None:
     assert writer.written == store.settled() == [1, 2]
     assert store.told == [(1, True), (2, True)]
     assert [event for event in store.events if isinstance(event, Locked)] == [Locked(count=1)]
+    assert [event.items for event in store.events if isinstance(event, Worked)] == [1, 0, 1]
     assert store.inflight.claims() == []
 
 
@@ -173,3 +174,20 @@ def test_two_outcomes_of_one_image_are_not_written_together() -> None:
     again.put([])
     clock.now += 1.0
     assert [outcome.claim.image_id for outcome in again.take([])] == [1]
+
+
+def test_what_is_written_meanwhile_does_not_put_the_next_try_off() -> None:
+    clock = HandClock()
+    again = Again(10, clock)
+    again.put([make_outcome(1)])
+    clock.now += 0.15
+    again.put([make_outcome(2)])
+    assert again.wait == pytest.approx(0.05)
+
+
+def test_over_several_writes_too_no_more_are_kept_than_there_is_room_for() -> None:
+    again = Again(3, HandClock())
+    assert [claim.image_id for claim in again.put([make_outcome(1), make_outcome(2)])] == [1, 2]
+    assert [claim.image_id for claim in again.put([make_outcome(3), make_outcome(4)])] == [3]
+    assert again.put([make_outcome(5)]) == []
+    assert len(again) == 3

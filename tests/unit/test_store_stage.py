@@ -1,18 +1,18 @@
 """store: what is decided and written of each result, and what while the database is away."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
-from daemon.clock import SystemClock
+from daemon.clock import Clock, SystemClock
 from daemon.errors import DatabaseUnavailableError, Reason
-from daemon.events import Hindered, Overtaken, Settled
+from daemon.events import Hindered, Overtaken, Settled, Worked
 from daemon.pipeline.channel import Channel
 from daemon.pipeline.inflight import Inflight
-from daemon.pipeline.store import StoreStage
-from daemon.policy import RetryPolicy
+from daemon.pipeline.store import MOST_AT_ONCE, StoreStage
+from daemon.policy import Pause, RetryPolicy
 from daemon.records import (
     Claim,
     Dead,
@@ -24,6 +24,7 @@ from daemon.records import (
     Retry,
     Stored,
 )
+from tests.clock import HandClock
 from tests.stages import (
     FakeWriter,
     FakeWritten,
@@ -33,7 +34,15 @@ from tests.stages import (
 )
 
 
-def store_all(writer: FakeWriter, results: Sequence[Result], inflight: Inflight, heard: Heard) -> StoreStage:
+def store_all(
+    writer: FakeWriter,
+    results: Sequence[Result],
+    inflight: Inflight,
+    heard: Heard,
+    *,
+    room_changed: Callable[[], None] = lambda: None,
+    clock: Clock | None = None,
+) -> StoreStage:
     channel: Channel[Result] = Channel()
     inflight.add(result.claim for result in results)
     for result in results:
@@ -41,7 +50,7 @@ def store_all(writer: FakeWriter, results: Sequence[Result], inflight: Inflight,
     channel.close()
     policy = RetryPolicy(max_attempts=3, base_seconds=5)
     stage = StoreStage(
-        writer, inflight, channel, policy, lambda: None, lambda *_: None, clock=SystemClock(), emit=heard
+        writer, inflight, channel, policy, room_changed, lambda *_: None, clock=clock or SystemClock(), emit=heard
     )
     stage.run()
     return stage
@@ -71,6 +80,62 @@ def test_store_keeps_what_it_has_while_the_database_is_away() -> None:
     store_all(writer, [Embedded(claim=make_claim(1), vector=np.ones(2, np.float32))], Inflight(1), heard)
     assert len(writer.written) == 1
     assert [event.pause for event in heard.events if isinstance(event, Hindered)] == [0.2, 0.4]
+
+
+def test_a_fault_after_a_write_pauses_as_shortly_as_the_first() -> None:
+    class Flickering(FakeWriter):
+        def write(self, outcomes: Sequence[Outcome]) -> FakeWritten:
+            if len(heard.of(Hindered)) <= len(self.written) // MOST_AT_ONCE:
+                raise DatabaseUnavailableError("away")
+            return super().write(outcomes)
+
+    heard = Heard()
+    results: list[Result] = [Released(claim=make_claim(number)) for number in range(2 * MOST_AT_ONCE)]
+    store_all(Flickering(), results, Inflight(len(results)), heard)
+    assert [event.pause for event in heard.events if isinstance(event, Hindered)] == [Pause.SHORTEST] * 2
+
+
+def test_room_is_told_of_once_the_claims_are_out_of_flight_and_the_write_is_over() -> None:
+    clock, inflight, heard = HandClock(100.0), Inflight(5), Heard()
+    held: list[int] = []
+
+    class Slow(FakeWriter):
+        def write(self, outcomes: Sequence[Outcome]) -> FakeWritten:
+            held.append(len(inflight))
+            clock.now += 2.0
+            return super().write(outcomes)
+
+    results: list[Result] = [Released(claim=make_claim(number)) for number in range(3)]
+    store_all(Slow(), results, inflight, heard, room_changed=lambda: held.append(len(inflight)), clock=clock)
+    assert held == [3, 0]
+    assert heard.of(Worked) == [Worked(stage="store", items=3, seconds=2.0)]
+
+
+def test_what_is_being_written_is_in_progress_and_nothing_afterwards() -> None:
+    seen: list[int] = []
+
+    class Looking(FakeWriter):
+        def write(self, outcomes: Sequence[Outcome]) -> FakeWritten:
+            seen.append(stage.in_progress)
+            return super().write(outcomes)
+
+    channel: Channel[Result] = Channel()
+    channel.put(Released(claim=make_claim(1)))
+    channel.put(Released(claim=make_claim(2)))
+    channel.close()
+    stage = StoreStage(
+        Looking(), Inflight(2), channel, RetryPolicy(), lambda: None, lambda *_: None, clock=SystemClock(), emit=Heard()
+    )
+    assert stage.in_progress == 0
+    stage.run()
+    assert (seen, stage.in_progress) == ([2], 0)
+
+
+def test_no_age_is_negative_though_the_servers_clock_is_ahead() -> None:
+    heard = Heard()
+    ahead = make_claim(1, enqueued_at=datetime.now(UTC) + timedelta(hours=1))
+    store_all(FakeWriter(), [Released(claim=ahead)], Inflight(1), heard)
+    assert [event.seconds for event in heard.events if isinstance(event, Settled)] == [0.0]
 
 
 def test_an_overtaken_claim_is_counted_and_not_told_as_stored() -> None:
