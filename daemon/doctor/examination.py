@@ -10,7 +10,7 @@ from daemon.db.generation import Generations
 from daemon.db.inspection import Newest, inspect
 from daemon.db.pool import Pool
 from daemon.db.reports import Reports
-from daemon.doctor import device, door, hearing, judge_database, judge_machine, machine, model, trial
+from daemon.doctor import device, door, hearing, judge_database, judge_machine, machine, model, roots, trial
 from daemon.doctor.findings import Finding, ok, problem
 from daemon.engine import WeightsFile
 from daemon.errors import ConfigurationError, VectordError
@@ -45,6 +45,7 @@ class _Examination:
         yield device.judge_devices(device.look_at_devices(engine), engine)
         needs = machine.needs(settings, self._loading)
         yield from judge_machine.judge_machine(machine.look_at_machine(settings.database.state_dir), needs)
+        yield from roots.look_at_roots(settings.fetch.file_roots)
         yield from self._trial()
         yield from self._door()
 

@@ -57,8 +57,8 @@ def _root_of(real: str, roots: list[str]) -> str:
     return max(above, key=len)
 
 
-def _is_away(root: str) -> bool:
-    """Whether the root looks as it does while nothing is mounted there, or what is mounted does not answer."""
+def is_away(root: str) -> bool:
+    """Whether a root looks as it does while nothing is mounted there, or what is mounted does not answer."""
     try:
         with os.scandir(root) as entries:
             return next(entries, None) is None
@@ -88,7 +88,7 @@ def _explain(error: OSError, root: str) -> LoadError:
             return LoadError(Reason.FORBIDDEN)
         case IsADirectoryError():
             return LoadError(Reason.NOT_A_FILE)
-        case _ if _is_away(root):
+        case _ if is_away(root):
             # As after a reboot, when the daemon is up before the mount is: no fault of a thousand images'.
             return LoadError(Reason.ROOT_UNAVAILABLE)
         case FileNotFoundError():

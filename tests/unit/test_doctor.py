@@ -19,6 +19,7 @@ from daemon.doctor.judge_database import judge_database
 from daemon.doctor.judge_machine import judge_machine
 from daemon.doctor.machine import Machine, Needs, look_at_machine
 from daemon.doctor.model import look_at_weights
+from daemon.doctor.roots import look_at_roots
 from daemon.engine import EngineOptions
 from daemon.sections import Model
 from daemon.wake.listener import Hearing, ListenerState, _now
@@ -218,3 +219,13 @@ def test_each_mistake_of_a_configuration_is_a_finding() -> None:
         "c.d: no",
     ]
     assert [one.says for one in of_mistakes("there is no configuration file x")] == ["there is no configuration file x"]
+
+
+def test_the_file_roots(tmp_path: Path) -> None:
+    """An empty folder is what a mount point is while nothing is mounted there."""
+    full, empty = tmp_path / "full", tmp_path / "empty"
+    for folder in (full / "a", empty):
+        folder.mkdir(parents=True)
+    found = list(look_at_roots([full, empty, tmp_path / "missing", Path("relative")]))
+    assert [one.level for one in found] == [Level.OK, Level.WARNING, Level.WARNING, Level.WARNING]
+    assert all("fetch.file_roots" in one.remedy for one in found[1:])
