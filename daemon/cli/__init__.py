@@ -17,7 +17,7 @@ from daemon.cli.working import backfill, check, demo, init, run
 from daemon.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, VectordError
 from daemon.redact import redact
 
-REMEDY = "see that it runs, and correct database.dsn; `python -m daemon check` looks at all the rest"
+REMEDY = "see that database.dsn leads to a server that runs; `python -m daemon check` looks at all the rest"
 """Where PostgreSQL is away."""
 REFUSED = "`python -m daemon check` says what is missing or not allowed, and its remedy"
 """Where PostgreSQL refuses, and nobody has put it into other words."""

@@ -63,7 +63,7 @@ class _Examination:
         except ConfigurationError as error:
             yield problem("database", str(error), "correct it; POSTGRES_PASSWORD takes a password as it is")
         except VectordError as error:
-            yield problem("database", str(error), "see that it runs, and correct database.dsn")
+            yield problem("database", str(error), "see that database.dsn leads to a server that runs")
 
     def _inspected(self, pool: Pool) -> Iterator[Finding]:
         schema = options.schema_options(self._settings)

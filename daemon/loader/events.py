@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from daemon.errors import Reason
 
 
+def cause_in(last_words: str) -> str:
+    """Of a traceback, the last line says what it is about."""
+    return last_words.strip().rpartition("\n")[2]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderStarted:
     """A loader is up, `seconds` after it was started."""
@@ -36,8 +41,8 @@ class LoaderStartFailed:
 
     @property
     def cause(self) -> str:
-        """Of a traceback, the last line says what it is about."""
-        return self.last_words.strip().rpartition("\n")[2]
+        """One line of the last words."""
+        return cause_in(self.last_words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

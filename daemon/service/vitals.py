@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.health import Facts, Health, judge
+from daemon.loader.events import cause_in
 from daemon.loader.pool import PoolStatus
 from daemon.redact import redact
 from daemon.service.presence import Presence
@@ -82,6 +83,5 @@ def _without_loaders(loaders: PoolStatus | None) -> Mapping[str, Hindrance]:
     """What keeps all of them from starting is a fault of the surroundings: too little memory, or a missing file."""
     if loaders is None or not loaders.broken:
         return {}
-    # Of a traceback, the last line says what it is about.
-    said = redact(loaders.last_words.strip().rpartition("\n")[2])
+    said = redact(cause_in(loaders.last_words))
     return {"load": Hindrance(words=f"{NO_LOADER}: {said or SEE_LOG}", gist=f"{NO_LOADER}: {SEE_LOG}")}

@@ -228,7 +228,9 @@ class EventLog:
 
     @__call__.register
     def _(self, event: LoaderStartFailed) -> None:
-        self._log.error("loader.start_failed", failures=event.failures, pause=event.pause, last_words=event.last_words)
+        # The whole of it at first; they go on for as long as nobody has mended it.
+        words = event.last_words if event.failures == 1 else event.cause
+        self._log.error("loader.start_failed", failures=event.failures, pause=event.pause, last_words=words)
 
     @__call__.register
     def _(self, event: HostLeftAlone) -> None:

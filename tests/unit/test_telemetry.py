@@ -57,6 +57,12 @@ def lines(level: str, *events: Event | LoaderEvent) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
+def test_a_loader_that_cannot_start_tells_the_whole_story_once() -> None:
+    story = "Traceback (most recent call last):\n  File somewhere\nOSError: fetch.ca_file: no certificates"
+    told = lines("info", *(LoaderStartFailed(failures=n, pause=1.0, last_words=story) for n in (1, 2, 3)))
+    assert [line["last_words"] for line in told] == [story, *[story.splitlines()[-1]] * 2]
+
+
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 
