@@ -101,16 +101,17 @@ def _bmp(data: bytes) -> bool:
 
 
 def _boxes(data: bytes) -> bool:
-    """Walks the top-level boxes, and the item locations inside `meta` (ISO 14496-12, 4.2 and 8.11.3)."""
-    at = 0
+    """Walks the top-level boxes: a whole file ends where one does, with the pictures in `mdat` (ISO 14496-12, 4.2)."""
+    at, pictures = 0, False
     while at + 8 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")
         if length == 1:
             length = int.from_bytes(data[at + 8 : at + 16], "big")
         if length == 0:
             return False
+        pictures = pictures or data[at + 4 : at + 8] == b"mdat"
         at += max(length, 8)
-    return at != len(data)
+    return at != len(data) or not pictures
 
 
 def _tiff(data: bytes) -> bool:

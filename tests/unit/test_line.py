@@ -62,6 +62,25 @@ def test_who_gives_up_waiting_takes_no_place_along(when: str) -> None:
     asyncio.run(story())
 
 
+def test_who_gives_up_waiting_leaves_room_in_the_line() -> None:
+    async def story() -> None:
+        line = Line(places=1, waiting=1)
+        await line.enter()
+        waiter = asyncio.create_task(line.enter())
+        await asyncio.sleep(0)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        assert line.waiting == 0
+        next_one = asyncio.create_task(line.enter())
+        await asyncio.sleep(0)
+        line.leave()
+        async with asyncio.timeout(10):
+            await next_one
+
+    asyncio.run(story())
+
+
 def test_a_place_may_be_given_up_from_any_thread_and_after_the_end() -> None:
     line = Line(places=1, waiting=1)
 

@@ -111,8 +111,12 @@ def test_promises_are_bounded_and_slots_come_back() -> None:
     slots.settle(1)
     slots.settle(1)
     assert slots.room(urgent=True) == 1
+    slots.settle(0)
+    slots.settle(0)
+    assert slots.room(urgent=True) == 2
     slots.promise()
-    assert slots.lend() == 1
+    slots.promise()
+    assert [slots.lend(), slots.lend()] == [0, 1]
 
 
 def test_a_promise_without_a_slot_is_settled() -> None:
