@@ -51,7 +51,7 @@ def test_an_error_keeps_its_brackets(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (DatabaseUnavailableError("no route"), "error: no route\n→ see that database.dsn leads to a server that runs; "),
+        (DatabaseUnavailableError("no route"), "error: no route\n→ see that database.dsn leads to a server"),
         (TooSlowError("too slow"), "error: too slow\n"),
         (refused("permission denied", DatabaseError), "error: permission denied\n→ `python -m daemon check` says "),
         (DatabaseError("run `init` first"), "error: run `init` first\n"),
