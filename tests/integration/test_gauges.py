@@ -140,9 +140,12 @@ def test_a_broken_connection_takes_the_figures_along_until_the_next_look(databas
         lookout = Lookout(Gauges(pool, database.names).read)
         lookout.look()
         assert shown(lookout) == (1, True)
-        proxy.cut()
-        lookout.look()
+        proxy.hole()
+        with database.in_thread(lookout.look) as looking:
+            proxy.cut()
+            looking.result(60)
         assert shown(lookout) == (0, False)
+        proxy.mend()
         lookout.look()
         assert shown(lookout) == (1, True)
 
