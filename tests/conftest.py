@@ -78,8 +78,8 @@ def make_database(server: Server) -> Iterator[MakeDatabase]:
     """Makes databases with other names or options, or with tables that are there before `migrate` is."""
     with ExitStack() as stack:
 
-        def make(names: Names = DEFAULT_NAMES, before: str = "", **options: Any) -> Database:
-            dsn = stack.enter_context(server.database())
+        def make(names: Names = DEFAULT_NAMES, before: str = "", encoding: str = "", **options: Any) -> Database:
+            dsn = stack.enter_context(server.database(encoding=encoding))
             pool = stack.enter_context(closing(Pool(dsn, size=8)))
             made = Database(dsn, names, pool)
             if before:

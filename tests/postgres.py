@@ -105,10 +105,12 @@ class Server:
                 cursor.execute(sql)
 
     @contextmanager
-    def database(self, template: str = "template1") -> Iterator[str]:
+    def database(self, template: str = "template1", encoding: str = "") -> Iterator[str]:
         """A new database, dropped afterwards whoever is still connected. Gives its DSN."""
         name = f"test_{next(self._numbers)}"
-        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        # Only the locale C goes with each of them, and only template0 is sure to hold no text of another.
+        how = f"TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'" if encoding else f'TEMPLATE "{template}"'
+        self.execute(f'CREATE DATABASE "{name}" {how}')
         try:
             yield self.dsn_of(name)
         finally:

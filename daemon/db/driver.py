@@ -143,6 +143,17 @@ def named_ids() -> Iterator[None]:
         raise
 
 
+def text_of(kept: bytes | memoryview, cursor: Cursor) -> str:
+    """A text of the users' that a statement gave as the bytes that the database keeps, so that none makes it fail.
+
+    What is no text in the database's encoding stays, each byte a lone surrogate: a file is found by such a path all the
+    same. SQL_ASCII takes any bytes for text.
+    """
+    name = cursor.connection.info.parameter_status("server_encoding") or "UTF8"
+    codec = "utf_8" if name == "SQL_ASCII" else extensions.encodings.get(name, "utf_8")
+    return bytes(kept).decode(codec, "surrogateescape")
+
+
 def is_addressed(connection: Connection) -> bool:
     """Whether the server has said something to one that asked nothing: as a rule, that it is over."""
     poller = select.poll()

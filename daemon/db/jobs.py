@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from daemon.db.driver import Cursor
+from daemon.db.driver import Cursor, text_of
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.errors import Reason
@@ -173,7 +173,7 @@ class JobQueue:
     def _locations(self, cursor: Cursor, ids: list[ImageId]) -> Mapping[ImageId, Location]:
         if not self._stored_bytes:
             cursor.execute(self._queries["locations"], {"ids": ids})
-            return dict(cursor.fetchall())
+            return {image_id: text_of(kept, cursor) for image_id, kept in cursor.fetchall()}
         cursor.execute(self._queries["sizes"], {"ids": ids})
         return {image_id: StoredBytes(size=size) for image_id, size in cursor.fetchall()}
 

@@ -7,6 +7,16 @@
 set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
 set_config('lock_timeout', %(lock_timeout)s, true)
 
+-- name: whole_location
+-- The bytes that a text is kept as (daemon/db/driver.py, text_of); NULL for a picture that lies in the row.
+CASE WHEN pg_typeof(s.{source_location}) = 'bytea'::regtype THEN NULL
+     ELSE convert_to(s.{source_location}::text, getdatabaseencoding()) END
+
+-- name: kept_location
+-- The same of its beginning, for people.
+CASE WHEN pg_typeof(s.{source_location}) = 'bytea'::regtype THEN NULL
+     ELSE convert_to(left(s.{source_location}::text, 2000), getdatabaseencoding()) END
+
 -- name: hurry
 SELECT set_config('lock_timeout', %(lock_timeout)s, true)
 

@@ -52,7 +52,10 @@ RETURNING place, fate, j.image_id, j.revision, j.attempts, j.suspect, j.enqueued
 -- name: locations
 -- A statement of its own, after the jobs are locked: its snapshot is newer than theirs, so a location is never older
 -- than the revision that it is taken for.
-SELECT {source_id}, coalesce({source_location}, '') FROM {source} WHERE {source_id} = ANY(%(ids)s)
+-- As the bytes that they are kept as: in a database that is not in UTF-8, one that cannot be told in it would keep all
+-- others from being claimed.
+SELECT {source_id}, convert_to(coalesce({source_location}::text, ''), getdatabaseencoding())
+FROM {source} WHERE {source_id} = ANY(%(ids)s)
 
 -- name: sizes
 -- The same where the location column holds the picture itself.

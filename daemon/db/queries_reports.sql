@@ -50,7 +50,7 @@ WHERE s.relid = %(table)s::regclass OR s.relid IN (SELECT relid FROM pg_partitio
 -- name: failures
 -- The newest of each reason, then the newest of those: the index gives them without a sort of all.
 SELECT newest.image_id, newest.reason, newest.last_error, newest.attempts, newest.failed_at,
-       CASE WHEN pg_typeof(s.{source_location}) = 'bytea'::regtype THEN NULL ELSE left(s.{source_location}::text, 2000) END,
+       {kept_location},
        octet_length(s.{source_location})
 FROM unnest(%(reasons)s) AS known (reason)
 CROSS JOIN LATERAL (
@@ -62,7 +62,7 @@ ORDER BY newest.failed_at DESC, newest.image_id LIMIT %(limit)s
 -- name: waiting
 -- Those that failed and are not due yet, in the order of the index; whoever is in work there is passed over.
 SELECT next.image_id, next.reason, next.last_error, next.attempts, next.not_before,
-       CASE WHEN pg_typeof(s.{source_location}) = 'bytea'::regtype THEN NULL ELSE left(s.{source_location}::text, 2000) END,
+       {kept_location},
        octet_length(s.{source_location})
 FROM (VALUES (0::smallint), (1::smallint)) AS p (priority)
 CROSS JOIN LATERAL (
@@ -77,8 +77,7 @@ ORDER BY next.not_before, next.image_id LIMIT %(limit)s
 -- name: whereabouts
 -- The whole location; of a picture that lies in the row, its size.
 SELECT s.{source_id},
-       CASE WHEN pg_typeof(s.{source_location}) = 'bytea'::regtype THEN NULL ELSE s.{source_location}::text END,
-       octet_length(s.{source_location})
+       {whole_location}, octet_length(s.{source_location})
 FROM {source} s WHERE s.{source_id} = %(id)s
 
 -- name: glance
@@ -86,7 +85,7 @@ FROM {source} s WHERE s.{source_id} = %(id)s
 SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %(milliseconds)s, true)
 
 -- name: image
-SELECT CASE WHEN pg_typeof(s.{source_location}) = 'bytea'::regtype THEN NULL ELSE left(s.{source_location}::text, 2000) END,
+SELECT {kept_location},
        octet_length(s.{source_location})
 FROM {source} s WHERE s.{source_id} = %(id)s
 

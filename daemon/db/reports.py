@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from daemon.db.driver import Cursor, named_ids
+from daemon.db.driver import Cursor, named_ids, text_of
 from daemon.db.figures import Figure, counted, scaled
 from daemon.db.findings import (
     Backlog,
@@ -70,15 +70,13 @@ class Reports:
         reasons = [one.label for one in Reason] if reason is None else [reason.label]
         with self._pool.transaction() as cursor:
             cursor.execute(self._queries["failures"], {"reasons": reasons, "limit": limit})
-            rows = cursor.fetchall()
-        return [_failure(row) for row in rows]
+            return [_failure(row, cursor) for row in cursor.fetchall()]
 
     def waiting(self, limit: int = 100) -> list[WaitingSeen]:
         """Images that failed and are tried again, the next one first."""
         with self._pool.transaction() as cursor:
             cursor.execute(self._queries["waiting"], {"limit": limit})
-            rows = cursor.fetchall()
-        return [_waiting(row) for row in rows]
+            return [_waiting(row, cursor) for row in cursor.fetchall()]
 
     def dead(self) -> Mapping[str, Figure]:
         """How many images failed for good, by reason; without the reasons that none did."""
@@ -100,7 +98,7 @@ class Reports:
             return Why(
                 image_id=str(image_id),
                 exists=image is not None,
-                location=None if image is None else _location(*image),
+                location=None if image is None else _location(image[0], image[1], cursor),
                 vector=look.vector(str(image_id), signature),
                 job=look.job(str(image_id)),
                 signature=signature,
@@ -196,8 +194,8 @@ class Look:
         return min(100.0, 100.0 * SAMPLED_PAGES / pages) if pages else 100.0
 
 
-def _failure(row: tuple[Any, ...]) -> FailureSeen:
-    image_id, reason, detail, attempts, failed_at, text, size = row
+def _failure(row: tuple[Any, ...], cursor: Cursor) -> FailureSeen:
+    image_id, reason, detail, attempts, failed_at, kept, size = row
     return FailureSeen(
         image_id=image_id,
         reason=reason,
@@ -205,12 +203,12 @@ def _failure(row: tuple[Any, ...]) -> FailureSeen:
         detail=redact(detail or ""),
         attempts=attempts,
         failed_at=failed_at,
-        location=_location(text, size) or "",
+        location=_location(kept, size, cursor) or "",
     )
 
 
-def _waiting(row: tuple[Any, ...]) -> WaitingSeen:
-    image_id, reason, detail, attempts, next_try, text, size = row
+def _waiting(row: tuple[Any, ...], cursor: Cursor) -> WaitingSeen:
+    image_id, reason, detail, attempts, next_try, kept, size = row
     return WaitingSeen(
         image_id=image_id,
         reason=reason,
@@ -218,12 +216,15 @@ def _waiting(row: tuple[Any, ...]) -> WaitingSeen:
         detail=redact(detail or ""),
         attempts=attempts,
         next_try=next_try,
-        location=_location(text, size) or "",
+        location=_location(kept, size, cursor) or "",
     )
 
 
-def _location(text: str | None, size: int | None) -> str | None:
+def _location(kept: bytes | None, size: int | None, cursor: Cursor) -> str | None:
     """A location for people: without credentials, and stored bytes as their number."""
     if size is None:
         return None
-    return f"{size} bytes in the row" if text is None else redact(text)
+    if kept is None:
+        return f"{size} bytes in the row"
+    # No terminal takes half a surrogate pair.
+    return redact(text_of(kept, cursor).encode("utf-8", "replace").decode())

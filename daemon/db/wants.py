@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import uuid4
 
-from daemon.db.driver import LOCK_NOT_AVAILABLE, Cursor, named_ids, sqlstate
+from daemon.db.driver import LOCK_NOT_AVAILABLE, Cursor, named_ids, sqlstate, text_of
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
 from daemon.errors import DatabaseUnavailableError, NotFoundError, VectordError
@@ -127,7 +127,7 @@ class Wants:
         row = cursor.fetchone()
         if row is None:
             raise _RefusedError(Refusal.NO_SUCH_IMAGE)
-        return StoredBytes(size=row[1]) if stored else str(row[1])
+        return StoredBytes(size=row[1]) if stored else text_of(row[1], cursor)
 
 
 class _RefusedError(VectordError):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from daemon.db.driver import named_ids
+from daemon.db.driver import named_ids, text_of
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.records import ImageId, StoredBytes
@@ -31,5 +31,7 @@ class Whereabouts:
             cursor.execute(self._queries["whereabouts"], {"id": str(image_id)})
             if (row := cursor.fetchone()) is None:
                 return None
-            found, text, size = row
-            return Place(found, StoredBytes(size=size) if text is None and size is not None else text or "")
+            found, kept, size = row
+            if kept is None:
+                return Place(found, "" if size is None else StoredBytes(size=size))
+            return Place(found, text_of(kept, cursor))

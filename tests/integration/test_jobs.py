@@ -61,6 +61,29 @@ def test_an_image_without_location_is_claimed_with_an_empty_one(database: Databa
     assert queue_of(database).claim(1)[0].location == ""
 
 
+@pytest.mark.parametrize(
+    ("encoding", "kept", "told"),
+    [
+        ("SQL_ASCII", b"/caf\xe9.png", "/caf\udce9.png"),
+        ("SQL_ASCII", "/café.png".encode(), "/café.png"),
+        ("WIN1252", b"/caf\xe9.png", "/café.png"),
+        ("WIN1252", b"/\x81.png", "/\udc81.png"),
+        ("EUC_CN", "/中文.png".encode("gb2312"), "/中文.png"),
+    ],
+)
+def test_a_location_that_is_no_text_in_utf_8_keeps_no_others_from_being_claimed(
+    make_database: MakeDatabase, encoding: str, kept: bytes, told: str
+) -> None:
+    database = make_database(encoding=encoding)
+    database.insert([1, 2], "/plain.png")
+    database.execute("INSERT INTO ecai.tb_image (id, url) VALUES (3, convert_from(%s, getdatabaseencoding()))", (kept,))
+    assert {claim.image_id: claim.location for claim in queue_of(database).claim(10)} == {
+        1: "/plain.png",
+        2: "/plain.png",
+        3: told,
+    }
+
+
 def test_a_picture_in_the_row_is_claimed_by_its_size_and_read_later(make_database: MakeDatabase) -> None:
     database = make_database(before=users_tables(location="bytea"))
     database.execute("INSERT INTO ecai.tb_image VALUES (1, %s), (2, NULL)", (b"\x00\xffpicture",))

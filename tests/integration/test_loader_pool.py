@@ -94,6 +94,16 @@ def test_files_urls_stored_bytes_and_uploads_come_back_alike(folder: Path) -> No
         assert threading.get_ident() not in rig.threads
 
 
+def test_a_location_that_is_no_text_is_found_as_a_file_and_refused_as_a_url(folder: Path) -> None:
+    """Out of a database that takes any bytes for text, each of those that are none a lone surrogate."""
+    (folder / "caf\udce9.png").write_bytes(PICTURE)
+    found, host, path = str(folder / "caf\udce9.png"), "http://caf\udce9.test/1.png", "http://127.0.0.1:9/caf\udce9.png"
+    with Rig(options(folder)) as rig:
+        results = rig.load([found, host, path])
+    assert_is_picture(results[found])
+    assert [reason(results[host]), reason(results[path])] == [Reason.INVALID_URL, Reason.CONNECTION_REFUSED]
+
+
 def test_pixels_stay_in_their_slot_until_released(folder: Path) -> None:
     got: list[Loaded] = []
     enough = threading.Semaphore(0)

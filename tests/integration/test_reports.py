@@ -15,6 +15,7 @@ from daemon.db.reports import Reports
 from daemon.db.retry import Retries
 from daemon.db.similar import Similar
 from daemon.db.sweep import SweepOptions, SweepWindow
+from daemon.db.whereabouts import Whereabouts
 from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, Reason, TooSlowError
 from tests.postgres import Database, MakeDatabase, wait_until_blocked
 
@@ -49,6 +50,18 @@ def kill(database: Database, image_id: Any, reason: str = "not_found", detail: s
         "failed_at = clock_timestamp() WHERE image_id = %s",
         (reason, detail, image_id),
     )
+
+
+def test_a_location_that_is_no_text_in_utf_8_is_shown_as_far_as_it_is(make_database: MakeDatabase) -> None:
+    database = make_database(encoding="SQL_ASCII")
+    database.execute(
+        "INSERT INTO ecai.tb_image (id, url) VALUES (1, convert_from(%s, 'SQL_ASCII'))", (b"/caf\xe9.png",)
+    )
+    kill(database, 1)
+    reports = Reports(database.pool, database.names)
+    assert [one.location for one in reports.failures()] == ["/caf?.png"]
+    assert reports.why(1).location == "/caf?.png"
+    assert Whereabouts(database.pool, database.names).of(1) == (1, "/caf\udce9.png")
 
 
 def test_the_status_of_a_database_that_nobody_used(reports: Reports) -> None:

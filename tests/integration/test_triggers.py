@@ -166,6 +166,18 @@ def test_notify_and_trigger_can_be_turned_off_and_on(database: Database) -> None
     assert jobs(database) == {1: 1, 3: 1}
 
 
+def test_columns_are_renamed_while_the_triggers_are_off(database: Database) -> None:
+    """As the manual says."""
+    database.insert([1])
+    migrate(database.pool, database.names, SchemaOptions(dimension=DIMENSION, trigger=False))
+    database.execute("ALTER TABLE ecai.tb_image RENAME url TO place; ALTER TABLE ecai.tb_image RENAME id TO number")
+    renamed = Names(source_id="number", source_location="place")
+    migrate(database.pool, renamed, SchemaOptions(dimension=DIMENSION))
+    database.execute("INSERT INTO ecai.tb_image (number, place) VALUES (2, 'http://example.test/2')")
+    database.execute("UPDATE ecai.tb_image SET place = 'http://example.test/new'")
+    assert jobs(database) == {1: 2, 2: 2}
+
+
 def test_a_trigger_that_someone_dropped_comes_back(database: Database) -> None:
     database.execute("DROP TRIGGER vectord_vectord_insert ON ecai.tb_image")
     database.execute("ALTER TABLE ecai.tb_image DISABLE TRIGGER vectord_vectord_update")
