@@ -253,6 +253,20 @@ def test_a_page_whose_name_resolves_here_gets_nothing(subject: Subject) -> None:
         server.stop()
 
 
+def test_two_host_headers_are_the_name_of_nobody(subject: Subject) -> None:
+    """Whatever stands before the daemon may have gone by the other one."""
+    server = HttpServer(make_app(subject, hosts=allowed_hosts("127.0.0.1", ())), host="127.0.0.1", port=0)
+    server.start()
+    try:
+        for first, second in (("localhost", "evil.example"), ("evil.example", "localhost"), ("localhost", "localhost")):
+            with socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2])), 60) as caller:
+                head = f"GET /openapi.json HTTP/1.1\r\nHost: {first}\r\nHost: {second}\r\nConnection: close\r\n\r\n"
+                caller.sendall(head.encode())
+                assert caller.recv(65_536).startswith(b"HTTP/1.1 421 "), (first, second)
+    finally:
+        server.stop()
+
+
 def test_a_body_does_not_wait_for_the_clients_word_of_the_headers() -> None:
     with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
         accepted, _ = listening.accept()
