@@ -36,6 +36,7 @@ class HttpServer:
             ws="none",
             backlog=BACKLOG,
             log_config=None,
+            log_level="error",  # Its warnings tell of what strangers send, a line for each.
             access_log=False,
             timeout_graceful_shutdown=int(STOP_SECONDS),
             lifespan="off",

@@ -253,6 +253,14 @@ def test_a_page_whose_name_resolves_here_gets_nothing(subject: Subject) -> None:
         server.stop()
 
 
+def test_what_strangers_send_fills_no_log(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2])), 60) as caller:
+            caller.sendall(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+            assert caller.recv(65_536).startswith(b"HTTP/1.1 400 ")
+    assert caplog.records == []
+
+
 def test_two_host_headers_are_the_name_of_nobody(subject: Subject) -> None:
     """Whatever stands before the daemon may have gone by the other one."""
     server = HttpServer(make_app(subject, hosts=allowed_hosts("127.0.0.1", ())), host="127.0.0.1", port=0)
