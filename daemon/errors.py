@@ -172,3 +172,8 @@ def gist(error: Exception) -> str:
             return str(error)
         case _:
             return "the daemon's log says why"
+
+
+def sqlstate(error: VectordError) -> str:
+    """The SQLSTATE behind one of our errors; empty where PostgreSQL did not say."""
+    return getattr(error.__cause__, "pgcode", None) or ""

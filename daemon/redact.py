@@ -40,7 +40,10 @@ _RULES = (
 
 
 def redact(text: str) -> str:
-    """The text without user names and passwords of URLs, passwords of DSNs, bearer tokens, secrets in query strings."""
+    """The text without user names and passwords of URLs, passwords of DSNs, bearer tokens, secrets in query strings.
+
+    Nor has it lone surrogates, which locations may have (daemon/db/driver.py, text_of) and no terminal takes.
+    """
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
-    return text
+    return text.encode("utf-8", "replace").decode()

@@ -14,7 +14,7 @@ from daemon import VERSION
 from daemon.cli.changing import index, reprocess, retry
 from daemon.cli.looking import failures, similar, status, why
 from daemon.cli.working import backfill, check, demo, init, run
-from daemon.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, VectordError
+from daemon.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, VectordError, sqlstate
 from daemon.redact import redact
 
 REMEDY = "see that database.dsn leads to a server that runs; `python -m daemon check` looks at all the rest"
@@ -71,8 +71,7 @@ def _remedy(error: VectordError) -> str:
     """What libpq and PostgreSQL say names no key; what is made of them elsewhere says enough."""
     if type(error) is DatabaseUnavailableError:
         return REMEDY
-    as_it_came = type(error) is DatabaseError and getattr(error.__cause__, "pgcode", None)
-    return REFUSED if as_it_came else ""
+    return REFUSED if type(error) is DatabaseError and sqlstate(error) else ""
 
 
 def _fail(error: Exception, status: int) -> None:

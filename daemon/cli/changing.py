@@ -26,10 +26,10 @@ def retry(
             count = tools.retries.one(image_id)
         else:
             count = tools.retries.all() if chosen is None else tools.retries.reason(chosen)
-    nothing = f"; nothing of {image_id} has failed for good, `why {image_id}` says more"
-    told = f"due again: {count}{nothing if image_id is not None and not count else ''}"
-    say(to_json({"retried": count}) if as_json else told)
-    raise typer.Exit(1 if image_id is not None and not count else 0)
+    in_vain = image_id is not None and not count
+    hint = f"; nothing of {image_id} has failed for good, `why {image_id}` says more" if in_vain else ""
+    say(to_json({"retried": count}) if as_json else f"due again: {count}{hint}")
+    raise typer.Exit(int(in_vain))
 
 
 def reprocess(config: ConfigOption = None, as_json: JsonOption = False) -> None:

@@ -19,7 +19,7 @@ from daemon.errors import (
     DatabaseError,
     DatabaseUnavailableError,
     ImpossibleIdError,
-    VectordError,
+    sqlstate,
 )
 
 Connection = connection
@@ -125,11 +125,6 @@ def _may_pass(error: psycopg2.Error) -> bool:
 def _message(error: psycopg2.Error) -> str:
     primary = error.diag.message_primary
     return f"{primary} (SQLSTATE {error.pgcode})" if primary else str(error).strip()
-
-
-def sqlstate(error: VectordError) -> str:
-    """The SQLSTATE behind one of our errors; empty where PostgreSQL did not say."""
-    return getattr(error.__cause__, "pgcode", None) or ""
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from daemon.db.catalog import Catalog, Column
-from daemon.db.driver import INSUFFICIENT_PRIVILEGE, Cursor, mapped_errors, sqlstate
+from daemon.db.driver import INSUFFICIENT_PRIVILEGE, Cursor, mapped_errors
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
 from daemon.db.steps import index_sql
-from daemon.errors import DatabaseError, VectordError
+from daemon.errors import DatabaseError, VectordError, sqlstate
 
 QUERIES_INDEX = QUERIES.with_name("queries_index.sql")
 INDEXABLE = frozenset({"vector", "halfvec"})

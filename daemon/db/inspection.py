@@ -8,7 +8,7 @@ from time import monotonic, time
 from typing import Any
 
 from daemon.db.catalog import QUERIES_CATALOG, Catalog, Table, faults
-from daemon.db.driver import Cursor, savepoint
+from daemon.db.driver import Cursor, savepoint, text_of
 from daemon.db.index import QUERIES_INDEX
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
@@ -188,8 +188,9 @@ class _Look:
                 rows = self._rows("newest")
         except DatabaseError as error:
             return None, str(error)
-        for image_id, location in rows:
-            return Newest(image_id=image_id, location=bytes(location) if _is_bytes(location) else location), ""
+        for image_id, kept, picture in rows:
+            location = text_of(kept, self._cursor) if kept is not None else None if picture is None else bytes(picture)
+            return Newest(image_id=image_id, location=location), ""
         return None, ""
 
     def _run(self, query: str, **values: Any) -> None:
@@ -202,7 +203,3 @@ class _Look:
     def _one(self, query: str) -> dict[str, Any]:
         rows = self._rows(query)
         return dict(zip((column.name for column in self._cursor.description or ()), rows[0], strict=True))
-
-
-def _is_bytes(location: object) -> bool:
-    return isinstance(location, bytes | memoryview)

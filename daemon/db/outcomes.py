@@ -11,14 +11,14 @@ from uuid import UUID
 
 import numpy as np
 
-from daemon.db.driver import Cursor, sqlstate
+from daemon.db.driver import Cursor
 from daemon.db.encode import VectorColumn, encode, id_kind
 from daemon.db.jobs import fences
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
 from daemon.db.row_faults import Patience, RowLockedError, RowRefusedError, locks_of_rows, refusals_of_rows
 from daemon.db.settlement import POSTPONE_SECONDS, Settlement, postponement, settlement
-from daemon.errors import Reason
+from daemon.errors import Reason, sqlstate
 from daemon.records import Claim, Dead, ImageId, Outcome, Released, Retry, Stored
 
 STAGE = "store"

@@ -6,8 +6,8 @@ from threading import BoundedSemaphore, Lock
 from time import monotonic
 from weakref import WeakKeyDictionary
 
-from daemon.db.driver import Connection, Cursor, connect, cut, is_addressed, mapped_errors, sqlstate
-from daemon.errors import VectordError
+from daemon.db.driver import Connection, Cursor, connect, cut, is_addressed, mapped_errors
+from daemon.errors import VectordError, sqlstate
 
 KEPT = frozenset({"", "22", "23", "40", "55", "P0"})
 """Classes of SQLSTATEs that are the fault of a row, a lock or a rival. After any other error the session goes: what is

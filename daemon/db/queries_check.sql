@@ -32,4 +32,7 @@ SELECT EXISTS (SELECT FROM {worker} WHERE host = %(host)s AND ended_at IS NULL
                AND seen_at > now() - make_interval(secs => %(seconds)s))
 
 -- name: newest
-SELECT {source_id}, {source_location} FROM {source} ORDER BY {source_id} DESC LIMIT 1
+-- Its location, or the picture itself.
+SELECT s.{source_id}, {whole_location},
+       CASE WHEN pg_typeof(s.{source_location}) = 'bytea'::regtype THEN s.{source_location} END
+FROM {source} s ORDER BY s.{source_id} DESC LIMIT 1

@@ -9,8 +9,8 @@ SELECT (SELECT value FROM {setting} WHERE key = 'model'),
        coalesce((SELECT generation FROM {reprocess} ORDER BY id DESC LIMIT 1), 0)
 
 -- name: facts
--- The mark of this instance, and whether: a daemon with the model that counts lives or ended so
--- lately that its machine may just be rebooting, a reprocess runs, the tag is known.
+-- The mark of this instance, and whether: a daemon with the model that counts lives, or ended so lately that its machine
+-- may be rebooting; a reprocess runs; the tag is known.
 SELECT (SELECT value FROM {setting} WHERE key = %(instance)s),
        EXISTS (SELECT FROM {worker} w JOIN {setting} s ON s.key = 'model' AND starts_with(w.signature, s.value || ':g')
                WHERE w.seen_at > now() - make_interval(secs => %(alive_seconds)s)),

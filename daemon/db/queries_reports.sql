@@ -50,8 +50,7 @@ WHERE s.relid = %(table)s::regclass OR s.relid IN (SELECT relid FROM pg_partitio
 -- name: failures
 -- The newest of each reason, then the newest of those: the index gives them without a sort of all.
 SELECT newest.image_id, newest.reason, newest.last_error, newest.attempts, newest.failed_at,
-       {kept_location},
-       octet_length(s.{source_location})
+       {kept_location}, octet_length(s.{source_location})
 FROM unnest(%(reasons)s) AS known (reason)
 CROSS JOIN LATERAL (
     SELECT * FROM {job} j WHERE j.state = 'dead' AND j.reason = known.reason ORDER BY j.failed_at DESC LIMIT %(limit)s
@@ -62,8 +61,7 @@ ORDER BY newest.failed_at DESC, newest.image_id LIMIT %(limit)s
 -- name: waiting
 -- Those that failed and are not due yet, in the order of the index; whoever is in work there is passed over.
 SELECT next.image_id, next.reason, next.last_error, next.attempts, next.not_before,
-       {kept_location},
-       octet_length(s.{source_location})
+       {kept_location}, octet_length(s.{source_location})
 FROM (VALUES (0::smallint), (1::smallint)) AS p (priority)
 CROSS JOIN LATERAL (
     SELECT * FROM {job} j
@@ -76,8 +74,7 @@ ORDER BY next.not_before, next.image_id LIMIT %(limit)s
 
 -- name: whereabouts
 -- The whole location; of a picture that lies in the row, its size.
-SELECT s.{source_id},
-       {whole_location}, octet_length(s.{source_location})
+SELECT s.{source_id}, {whole_location}, octet_length(s.{source_location})
 FROM {source} s WHERE s.{source_id} = %(id)s
 
 -- name: glance
@@ -85,8 +82,7 @@ FROM {source} s WHERE s.{source_id} = %(id)s
 SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %(milliseconds)s, true)
 
 -- name: image
-SELECT {kept_location},
-       octet_length(s.{source_location})
+SELECT {kept_location}, octet_length(s.{source_location})
 FROM {source} s WHERE s.{source_id} = %(id)s
 
 -- name: vector

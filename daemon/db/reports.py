@@ -224,7 +224,4 @@ def _location(kept: bytes | None, size: int | None, cursor: Cursor) -> str | Non
     """A location for people: without credentials, and stored bytes as their number."""
     if size is None:
         return None
-    if kept is None:
-        return f"{size} bytes in the row"
-    # No terminal takes half a surrogate pair.
-    return redact(text_of(kept, cursor).encode("utf-8", "replace").decode())
+    return f"{size} bytes in the row" if kept is None else redact(text_of(kept, cursor))

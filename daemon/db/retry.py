@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from daemon.db.driver import LOCK_NOT_AVAILABLE, Cursor, named_ids, sqlstate
+from daemon.db.driver import LOCK_NOT_AVAILABLE, Cursor, named_ids
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
-from daemon.errors import DatabaseUnavailableError, Reason
+from daemon.errors import DatabaseUnavailableError, Reason, sqlstate
 from daemon.records import ImageId
 
 QUERIES = Path(__file__).with_name("queries_reports.sql")

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from daemon.db.driver import LOCK_NOT_AVAILABLE, mapped_errors, sqlstate
-from daemon.errors import DatabaseError, DatabaseUnavailableError
+from daemon.db.driver import LOCK_NOT_AVAILABLE, mapped_errors
+from daemon.errors import DatabaseError, DatabaseUnavailableError, sqlstate
 
 LOCKED_TRIES = 12
 """How often one `write` waits for `outcomes.LOCK_TIMEOUT` before all vectors that are left go back to the queue:

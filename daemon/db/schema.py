@@ -18,7 +18,7 @@ from daemon.db.catalog import (
     layout,
     other_ids,
 )
-from daemon.db.driver import INSUFFICIENT_PRIVILEGE, Cursor, mapped_errors, sqlstate
+from daemon.db.driver import INSUFFICIENT_PRIVILEGE, Cursor, mapped_errors
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
 from daemon.db.rights import missing_rights, refuse, veiled_tables
@@ -35,7 +35,7 @@ from daemon.db.steps import (
     triggers_step,
     users_steps,
 )
-from daemon.errors import DatabaseError, DatabaseUnavailableError
+from daemon.errors import DatabaseError, DatabaseUnavailableError, sqlstate
 
 __all__ = ["DEFAULT_ID_TYPE", "Layout", "SchemaOptions", "look_up_id_type", "migrate", "print_sql", "require"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 
-from daemon.db.driver import QUERY_CANCELED, Cursor, named_ids, sqlstate
+from daemon.db.driver import QUERY_CANCELED, Cursor, named_ids
 from daemon.db.names import Names, load_queries
 from daemon.db.pool import Pool
-from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, TooSlowError
+from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, TooSlowError, sqlstate
 from daemon.records import ImageId, Vectors
 
 QUERIES = Path(__file__).with_name("queries_reports.sql")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import uuid4
 
-from daemon.db.driver import LOCK_NOT_AVAILABLE, Cursor, named_ids, sqlstate, text_of
+from daemon.db.driver import LOCK_NOT_AVAILABLE, Cursor, named_ids, text_of
 from daemon.db.names import QUERIES, Names, load_queries
 from daemon.db.pool import Pool
-from daemon.errors import DatabaseUnavailableError, NotFoundError, VectordError
+from daemon.errors import DatabaseUnavailableError, NotFoundError, VectordError, sqlstate
 from daemon.records import Claim, ImageId, StoredBytes
 from daemon.signature import PREFIX
 

@@ -9,9 +9,8 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from daemon.db.driver import sqlstate
 from daemon.db.pool import Pool
-from daemon.errors import DatabaseError, DatabaseUnavailableError
+from daemon.errors import DatabaseError, DatabaseUnavailableError, sqlstate
 from tests.bouncer import bouncer
 from tests.postgres import Server
 from tests.proxy import Proxy

@@ -10,14 +10,16 @@ import pytest
 from daemon.db import reports as reports_module
 from daemon.db.figures import Certainty, Figure
 from daemon.db.generation import Generations, Instance
+from daemon.db.inspection import Newest, inspect
 from daemon.db.names import Names
 from daemon.db.reports import Reports
 from daemon.db.retry import Retries
+from daemon.db.schema import SchemaOptions
 from daemon.db.similar import Similar
 from daemon.db.sweep import SweepOptions, SweepWindow
 from daemon.db.whereabouts import Whereabouts
 from daemon.errors import DatabaseError, DatabaseUnavailableError, NotFoundError, Reason, TooSlowError
-from tests.postgres import Database, MakeDatabase, wait_until_blocked
+from tests.postgres import DIMENSION, Database, MakeDatabase, wait_until_blocked
 
 MODEL = "vectord:mobilenetv2_1.0_224:1a2b3c4d"
 SIGNATURE = f"{MODEL}:g0"
@@ -62,6 +64,8 @@ def test_a_location_that_is_no_text_in_utf_8_is_shown_as_far_as_it_is(make_datab
     assert [one.location for one in reports.failures()] == ["/caf?.png"]
     assert reports.why(1).location == "/caf?.png"
     assert Whereabouts(database.pool, database.names).of(1) == (1, "/caf\udce9.png")
+    newest = inspect(database.pool, database.names, SchemaOptions(dimension=DIMENSION)).newest
+    assert newest == Newest(image_id=1, location="/caf\udce9.png")
 
 
 def test_the_status_of_a_database_that_nobody_used(reports: Reports) -> None:

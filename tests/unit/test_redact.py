@@ -73,3 +73,7 @@ def test_a_long_text_takes_time_in_proportion(text: str) -> None:
     began = thread_time()
     redact(text)
     assert thread_time() - began < 5
+
+
+def test_what_no_terminal_takes_is_replaced() -> None:
+    assert redact("/caf\udce9.png of http://u:p@h/\ud800") == "/caf?.png of http://***@h/?"
