@@ -33,7 +33,9 @@ INSERT INTO {reprocess} (generation, cause, forced, tag) VALUES (%(generation)s,
 
 -- name: restart_cycle
 -- Waits for a tick of the sweep that runs just now.
-UPDATE {sweep} SET cursor_id = NULL, cycle_started_at = now(), cycle_looked = 0, cycle_found = 0
+-- What is there by now is not new, but part of the walk.
+UPDATE {sweep} SET cursor_id = NULL, cycle_started_at = now(), cycle_looked = 0, cycle_found = 0,
+    highest_id = (SELECT s.{source_id} FROM {source} s WHERE s.{source_id} IS NOT NULL ORDER BY s.{source_id} DESC LIMIT 1)
 
 -- name: notify
 SELECT pg_notify(%(channel)s, %(payload)s)

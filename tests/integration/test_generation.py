@@ -210,6 +210,23 @@ def test_a_forced_reprocess_takes_foreign_vectors_and_dead_jobs_too_a_changed_mo
     assert work(database, raised) == [1, 2, 3]
 
 
+def test_what_came_since_the_last_tick_belongs_to_a_reprocess_too(database: Database, generations: Generations) -> None:
+    """Taken for new, it would be no work of the reprocess's, which would count as over before it is."""
+    signature = generations.on_start(instance()).signature
+    database.insert([1])
+    sweep_up(database, signature)
+    database.insert([2, 3])
+    assert work(database, signature) == [1, 2, 3]
+    generations.raise_now()
+    sweep_up(database, f"{MODEL}:g1")
+    assert work(database, f"{MODEL}:g1", [1, 3]) == [1, 3]
+    sweep_up(database, f"{MODEL}:g1")
+    assert last_reprocess(database)[3:] == (True, False)
+    assert work(database, f"{MODEL}:g1") == [2]
+    sweep_up(database, f"{MODEL}:g1")
+    assert last_reprocess(database)[3:] == (True, True)
+
+
 def test_an_image_that_dies_during_a_forced_reprocess_stays_dead(database: Database, generations: Generations) -> None:
     generations.on_start(instance())
     database.insert([1])

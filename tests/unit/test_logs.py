@@ -89,7 +89,7 @@ def test_no_value_of_a_line_shows_a_secret_however_deep_it_lies(form: str) -> No
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_other_peoples_loggers_come_out_in_the_same_form(form: str) -> None:
     out = configured(form=form)
-    other = logging.getLogger("uvicorn.error")
+    other = logging.getLogger("apscheduler")
     other.warning("cannot reach %s", "http://bob:hunter2@host/")
     other.error("it failed", exc_info=ValueError("http://bob:hunter2@host/"))
     other.info("not told")
